@@ -1,0 +1,1 @@
+"""Hold the configuration files: what to run, as values."""

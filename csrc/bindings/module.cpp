@@ -1,0 +1,8 @@
+#include <pybind11/pybind11.h>
+
+#include "bindings.h"
+
+PYBIND11_MODULE(_core, module) {
+    module.doc() = "Run weakseg's hot loops in C++.";
+    weakseg::bind_filter(module);
+}

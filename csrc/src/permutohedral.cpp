@@ -1,0 +1,287 @@
+#include "weakseg/permutohedral.h"
+
+#include <array>
+#include <cmath>
+
+#include "vertex_table.h"
+#include "weakseg/parallel.h"
+
+namespace weakseg {
+
+namespace {
+
+constexpr double kPi = 3.14159265358979323846;
+
+/// Channels per row: known while compiling when kChannels is not 0.
+template <std::size_t kChannels>
+constexpr std::size_t width(std::size_t channels) {
+    return kChannels == 0 ? channels : kChannels;
+}
+
+/// Factors that map a unit of the kernel's standard deviation to lattice coordinates.
+std::array<double, kMaxDims> axis_scales(int dims) {
+    // Splat, blur and slice together have variance 2/3 (d + 1)^2 along every axis.
+    const double deviation = std::sqrt(2.0 / 3.0) * (dims + 1);
+    std::array<double, kMaxDims> scales{};
+    for (int i = 0; i < dims; ++i) {
+        scales[static_cast<std::size_t>(i)] = deviation / std::sqrt((i + 1.0) * (i + 2.0));
+    }
+    return scales;
+}
+
+/// Factor that makes the filter's integral that of exp(-|x|^2 / 2), which is (2 pi)^(d/2).
+float output_scale(int dims) {
+    // A blur doubles the mass, d + 1 times; a vertex owns the volume (3/2)^(d/2) / sqrt(d + 1).
+    return static_cast<float>(std::pow(kPi / 3.0, dims / 2.0) * std::sqrt(dims + 1.0) / 2.0);
+}
+
+/// A point's enclosing simplex: nearest remainder-0 vertex, order of the rest, corner weights.
+struct Simplex {
+    std::array<std::int32_t, kMaxDims + 1> origin{};
+    std::array<int, kMaxDims + 1> rank{};
+    std::array<double, kMaxDims + 2> weight{};
+};
+
+/// Lift a feature vector onto the hyperplane of dims + 1 coordinates that sum to zero.
+void elevate(const float* feature, const std::array<double, kMaxDims>& scales, int dims,
+             double* elevated) {
+    double sum = 0.0;
+    for (int i = dims; i > 0; --i) {
+        const double coordinate = feature[i - 1] * scales[static_cast<std::size_t>(i - 1)];
+        elevated[i] = sum - i * coordinate;
+        sum += coordinate;
+    }
+    elevated[0] = sum;
+}
+
+/// Round to the nearest remainder-0 vertex and rank the remainders, largest first.
+void round_and_rank(const double* elevated, int dims, Simplex& simplex) {
+    const int side = dims + 1;
+    std::array<double, kMaxDims + 1> remainder{};
+    int sum = 0;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(side); ++i) {
+        const auto rounded = static_cast<std::int32_t>(std::floor(elevated[i] / side + 0.5));
+        sum += rounded;
+        simplex.origin[i] = rounded * side;
+        simplex.rank[i] = 0;
+        remainder[i] = elevated[i] - simplex.origin[i];
+    }
+    for (std::size_t i = 0; i < static_cast<std::size_t>(dims); ++i) {
+        for (std::size_t j = i + 1; j < static_cast<std::size_t>(side); ++j) {
+            // Of equal remainders the larger index comes first.
+            ++(remainder[i] <= remainder[j] ? simplex.rank[i] : simplex.rank[j]);
+        }
+    }
+    // The rounded point may lie off the hyperplane: move the coordinates that cost least.
+    for (std::size_t i = 0; i < static_cast<std::size_t>(side); ++i) {
+        simplex.rank[i] += sum;
+        const int wrap = simplex.rank[i] < 0 ? side : (simplex.rank[i] > dims ? -side : 0);
+        simplex.rank[i] += wrap;
+        simplex.origin[i] += wrap;
+    }
+}
+
+/// Barycentric weights of the simplex's corners; corner r has remainder r.
+void weigh_corners(const double* elevated, int dims, Simplex& simplex) {
+    const int side = dims + 1;
+    simplex.weight.fill(0.0);
+    for (std::size_t i = 0; i < static_cast<std::size_t>(side); ++i) {
+        const double share = (elevated[i] - simplex.origin[i]) / side;
+        simplex.weight[static_cast<std::size_t>(dims - simplex.rank[i])] += share;
+        simplex.weight[static_cast<std::size_t>(dims + 1 - simplex.rank[i])] -= share;
+    }
+    simplex.weight[0] += 1.0 + simplex.weight[static_cast<std::size_t>(side)];
+}
+
+}  // namespace
+
+/// What number_vertices needs of every point's simplex: (points, dims) origins and ranks.
+struct Permutohedral::Simplices {
+    std::vector<std::int32_t> origin;
+    std::vector<std::int8_t> rank;
+};
+
+Permutohedral::Permutohedral(const float* features, std::size_t points, int dims, int threads)
+    : points_(points), dims_(dims) {
+    const Simplices simplices = locate(features, threads);
+    number_vertices(simplices, threads);
+    sort_by_vertex();
+}
+
+Permutohedral::Simplices Permutohedral::locate(const float* features, int threads) {
+    const auto dims = static_cast<std::size_t>(dims_);
+    Simplices simplices{std::vector<std::int32_t>(points_ * dims),
+                        std::vector<std::int8_t>(points_ * dims)};
+    corner_weight_.resize(points_ * (dims + 1));
+    const auto scales = axis_scales(dims_);
+    parallel_for(points_, threads, [&](std::size_t begin, std::size_t end) {
+        std::array<double, kMaxDims + 1> elevated{};
+        Simplex simplex;
+        for (std::size_t point = begin; point < end; ++point) {
+            elevate(features + point * dims, scales, dims_, elevated.data());
+            round_and_rank(elevated.data(), dims_, simplex);
+            weigh_corners(elevated.data(), dims_, simplex);
+            for (std::size_t i = 0; i < dims; ++i) {
+                simplices.origin[point * dims + i] = simplex.origin[i];
+                simplices.rank[point * dims + i] = static_cast<std::int8_t>(simplex.rank[i]);
+            }
+            for (std::size_t i = 0; i <= dims; ++i) {
+                corner_weight_[point * (dims + 1) + i] = static_cast<float>(simplex.weight[i]);
+            }
+        }
+    });
+    return simplices;
+}
+
+void Permutohedral::number_vertices(const Simplices& simplices, int threads) {
+    const auto dims = static_cast<std::size_t>(dims_);
+    // Frames share most of their vertices; the table grows when they do not.
+    VertexTable table(dims_, points_ / 2);
+    corner_vertex_.resize(points_ * (dims + 1));
+    std::array<std::int32_t, kMaxDims> key{};
+    for (std::size_t point = 0; point < points_; ++point) {
+        const std::int32_t* origin = &simplices.origin[point * dims];
+        const std::int8_t* rank = &simplices.rank[point * dims];
+        for (int corner = 0; corner <= dims_; ++corner) {
+            for (std::size_t i = 0; i < dims; ++i) {
+                key[i] = origin[i] + corner - (rank[i] > dims_ - corner ? dims_ + 1 : 0);
+            }
+            corner_vertex_[point * (dims + 1) + static_cast<std::size_t>(corner)] =
+                table.find_or_add(key.data()) + 1;
+        }
+    }
+    vertices_ = table.size();
+
+    neighbours_.resize((dims + 1) * vertices_ * 2);
+    parallel_for(vertices_, threads, [&](std::size_t begin, std::size_t end) {
+        std::array<std::int32_t, kMaxDims> below{};
+        std::array<std::int32_t, kMaxDims> above{};
+        for (std::size_t vertex = begin; vertex < end; ++vertex) {
+            const std::int32_t* centre = table.key(vertex);
+            for (std::size_t axis = 0; axis <= dims; ++axis) {
+                for (std::size_t i = 0; i < dims; ++i) {
+                    const std::int32_t step = i == axis ? dims_ : -1;
+                    below[i] = centre[i] - step;
+                    above[i] = centre[i] + step;
+                }
+                std::int32_t* pair = &neighbours_[(axis * vertices_ + vertex) * 2];
+                pair[0] = table.find(below.data()) + 1;
+                pair[1] = table.find(above.data()) + 1;
+            }
+        }
+    });
+}
+
+void Permutohedral::sort_by_vertex() {
+    const std::size_t corners = corner_vertex_.size();
+    const auto side = static_cast<std::size_t>(dims_ + 1);
+    splat_start_.assign(vertices_ + 2, 0);
+    splat_point_.resize(corners);
+    splat_weight_.resize(corners);
+    // Counting sort. Rows start at 1, so counting row v at v + 1 leaves starts at v when summed.
+    for (const std::int32_t row : corner_vertex_) ++splat_start_[static_cast<std::size_t>(row) + 1];
+    for (std::size_t v = 1; v < splat_start_.size(); ++v) splat_start_[v] += splat_start_[v - 1];
+    std::vector<std::int32_t> next(splat_start_.begin(), splat_start_.end() - 1);
+    for (std::size_t corner = 0; corner < corners; ++corner) {
+        const auto row = static_cast<std::size_t>(corner_vertex_[corner]);
+        const auto place = static_cast<std::size_t>(next[row]++);
+        splat_point_[place] = static_cast<std::int32_t>(corner / side);
+        splat_weight_[place] = corner_weight_[corner];
+    }
+}
+
+template <std::size_t kChannels>
+void Permutohedral::splat(const float* values, std::size_t channels, float* lattice,
+                          int threads) const {
+    const std::size_t wide = width<kChannels>(channels);
+    parallel_for(vertices_, threads, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t row = begin + 1; row <= end; ++row) {
+            float* sum = lattice + row * wide;
+            for (std::int32_t e = splat_start_[row]; e < splat_start_[row + 1]; ++e) {
+                const auto entry = static_cast<std::size_t>(e);
+                const float weight = splat_weight_[entry];
+                const float* value = values + static_cast<std::size_t>(splat_point_[entry]) * wide;
+                for (std::size_t c = 0; c < wide; ++c) sum[c] += weight * value[c];
+            }
+        }
+    });
+}
+
+template <std::size_t kChannels>
+void Permutohedral::blur(std::vector<float>& lattice, std::size_t channels, bool reversed,
+                         int threads) const {
+    const std::size_t wide = width<kChannels>(channels);
+    std::vector<float> blurred(lattice.size(), 0.0F);
+    for (int step = 0; step <= dims_; ++step) {
+        const auto axis = static_cast<std::size_t>(reversed ? dims_ - step : step);
+        const std::int32_t* pairs = &neighbours_[axis * vertices_ * 2];
+        const float* source = lattice.data();
+        float* target = blurred.data();
+        parallel_for(vertices_, threads, [&](std::size_t begin, std::size_t end) {
+            for (std::size_t vertex = begin; vertex < end; ++vertex) {
+                const float* below = source + static_cast<std::size_t>(pairs[2 * vertex]) * wide;
+                const float* above = source + static_cast<std::size_t>(pairs[2 * vertex + 1]) * wide;
+                const float* centre = source + (vertex + 1) * wide;
+                float* sum = target + (vertex + 1) * wide;
+                for (std::size_t c = 0; c < wide; ++c) {
+                    sum[c] = centre[c] + 0.5F * (below[c] + above[c]);
+                }
+            }
+        });
+        lattice.swap(blurred);
+    }
+}
+
+template <std::size_t kChannels>
+void Permutohedral::slice(const float* lattice, std::size_t channels, float scale, float* out,
+                          int threads) const {
+    const std::size_t wide = width<kChannels>(channels);
+    const auto side = static_cast<std::size_t>(dims_ + 1);
+    parallel_for(points_, threads, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t point = begin; point < end; ++point) {
+            float* sum = out + point * wide;
+            for (std::size_t c = 0; c < wide; ++c) sum[c] = 0.0F;
+            for (std::size_t corner = point * side; corner < (point + 1) * side; ++corner) {
+                const float weight = scale * corner_weight_[corner];
+                const float* row = lattice + static_cast<std::size_t>(corner_vertex_[corner]) * wide;
+                for (std::size_t c = 0; c < wide; ++c) sum[c] += weight * row[c];
+            }
+        }
+    });
+}
+
+template <std::size_t kChannels>
+void Permutohedral::filter_channels(const float* values, std::size_t channels, float* out,
+                                    bool symmetric, int threads) const {
+    std::vector<float> lattice((vertices_ + 1) * channels, 0.0F);
+    splat<kChannels>(values, channels, lattice.data(), threads);
+    float scale = output_scale(dims_);
+    if (symmetric) {
+        std::vector<float> other = lattice;
+        blur<kChannels>(other, channels, true, threads);
+        blur<kChannels>(lattice, channels, false, threads);
+        for (std::size_t i = 0; i < lattice.size(); ++i) lattice[i] += other[i];
+        scale *= 0.5F;
+    } else {
+        blur<kChannels>(lattice, channels, false, threads);
+    }
+    slice<kChannels>(lattice.data(), channels, scale, out, threads);
+}
+
+void Permutohedral::filter(const float* values, std::size_t channels, float* out, bool symmetric,
+                           int threads) const {
+    switch (channels) {
+        case 1:
+            return filter_channels<1>(values, channels, out, symmetric, threads);
+        case 2:
+            return filter_channels<2>(values, channels, out, symmetric, threads);
+        case 3:
+            return filter_channels<3>(values, channels, out, symmetric, threads);
+        case 4:
+            return filter_channels<4>(values, channels, out, symmetric, threads);
+        default:
+            return filter_channels<0>(values, channels, out, symmetric, threads);
+    }
+}
+
+}  // namespace weakseg

@@ -1,0 +1,1 @@
+"""Hold the recipes of the three stages, named by what they make."""
