@@ -1,0 +1,59 @@
+"""Say how long and how carefully to train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from weakseg.checks import check_at_least, check_in_unit, check_one_of, check_positive
+from weakseg.training.engine import ACCELERATORS, PRECISIONS
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Settings of the training loop.
+
+    Args:
+        epochs: Passes over the data, at least 1.
+        batch_size: Frames in a step, at least 1; whoever builds the sampler reads it.
+        gradient_clip: Longest gradient (2-norm) a step may use, > 0; None leaves it as it is.
+        ema_decay: Momentum of the averaged weights, in [0, 1]; None trains without. With it,
+            the averaged weights are what is validated and kept as the best.
+        precision: auto (bf16 on GPUs that have it, else 32), 32, bf16, or 16 (GPU only).
+        accelerator: auto (a GPU if there is one), cpu or gpu.
+        workers: Processes that read frames, at least 0; 0 reads in this process.
+        checkpoint_seconds: Longest time between two saved states, >= 0; 0 saves every step.
+        warmup_fraction: Share of all steps in which the learning rate rises, in [0, 1].
+        seed: Seed of everything random in a step.
+        max_steps_per_epoch: Cuts epochs short, at least 1; None takes all the data.
+        log_every: Steps between two rows of figures, at least 1.
+        deterministic: Ask torch for repeatable GPU kernels, at some cost in speed. The CPU's
+            are repeatable anyway, for the same number of threads.
+    """
+
+    epochs: int = 6
+    batch_size: int = 16
+    gradient_clip: float | None = 1.0
+    ema_decay: float | None = None
+    precision: str = "auto"
+    accelerator: str = "auto"
+    workers: int = 0
+    checkpoint_seconds: float = 60.0
+    warmup_fraction: float = 0.1
+    seed: int = 0
+    max_steps_per_epoch: int | None = None
+    log_every: int = 10
+    deterministic: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot be trained with."""
+        check_at_least(1, epochs=self.epochs, batch_size=self.batch_size, log_every=self.log_every)
+        check_at_least(0, workers=self.workers, checkpoint_seconds=self.checkpoint_seconds)
+        check_in_unit(warmup_fraction=self.warmup_fraction)
+        check_one_of(PRECISIONS, precision=self.precision)
+        check_one_of(ACCELERATORS, accelerator=self.accelerator)
+        if self.gradient_clip is not None:
+            check_positive(gradient_clip=self.gradient_clip)
+        if self.ema_decay is not None:
+            check_in_unit(ema_decay=self.ema_decay)
+        if self.max_steps_per_epoch is not None:
+            check_at_least(1, max_steps_per_epoch=self.max_steps_per_epoch)
