@@ -10,7 +10,7 @@ import timm
 import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - its usual name
+from torch.nn import functional as F
 
 from weakseg.checks import check_at_least, check_in_unit, check_one_of, check_shape
 from weakseg.models import hub
@@ -118,7 +118,7 @@ class Classifier(nn.Module):
         return self.head(self.features(images))
 
     def features(self, images: Tensor) -> Tensor:
-        """Give what timm's `forward_features` does: (B, D, h, w) of CNNs, (B, tokens, D) of ViTs."""
+        """Give timm's `forward_features`: (B, D, h, w) of CNNs, (B, tokens, D) of ViTs."""
         images = (self._fitted(images) - self.mean) / self.std
         return cast(Tensor, cast(Any, self.backbone).forward_features(images))
 
@@ -169,7 +169,9 @@ class Classifier(nn.Module):
     def token_grid(self, height: int, width: int) -> tuple[int, int] | None:
         """Rows and columns of patches of a ViT for a picture of this size; None for CNNs."""
         patch = self.patch_size
-        return None if patch is None else (max(1, round(height / patch)), max(1, round(width / patch)))
+        return (
+            None if patch is None else (max(1, round(height / patch)), max(1, round(width / patch)))
+        )
 
     def layers(self) -> list[str]:
         """Names of the layers that CAMs are usually taken from, shallow to deep."""
@@ -212,7 +214,9 @@ class Classifier(nn.Module):
         stages = [dict(stage) for stage in (getattr(info, "info", info) or [])]
         known = [stage for stage in stages if has_layer(self.backbone, str(stage["module"]))]
         if not known:
-            raise ValueError(f"timm does not say where {self.name} has its features: name the layers")
+            raise ValueError(
+                f"timm does not say where {self.name} has its features: name the layers"
+            )
         return known
 
 
@@ -226,16 +230,13 @@ def _checked_name(name: str) -> str:
 
 
 def _create(name: str, extras: dict[str, Any], *, file: str | None = None) -> nn.Module:
-    overlay = {"file": file, "custom_load": False} if file else None
+    options = {**extras, "pretrained": file is not None}
+    if file is not None:
+        options["pretrained_cfg_overlay"] = {"file": file, "custom_load": False}
+    # Only vision transformers know the first option; the others refuse it at once.
     for sizes in ({"dynamic_img_size": True}, {}):
         try:
-            return timm.create_model(
-                _checked_name(name),
-                pretrained=file is not None,
-                pretrained_cfg_overlay=overlay,
-                **extras,
-                **sizes,
-            )
+            return timm.create_model(_checked_name(name), **cast(Any, {**options, **sizes}))
         except TypeError as error:
             if "unexpected keyword argument" not in str(error):
                 raise

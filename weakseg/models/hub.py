@@ -1,4 +1,4 @@
-"""Fetch pretrained weights from the Hugging Face hub: the cache first, then a quick knock at the door."""
+"""Fetch pretrained weights from the hub: the cache first, then a quick knock at the door."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def fetch(repository: str, *, what: str, revision: str | None = None) -> Path:
 def check_reachable(what: str) -> None:
     """Raise WeightsError within seconds when the hub does not answer."""
     if constants.HF_HUB_OFFLINE:
-        raise WeightsError(f"weights for {what} are not cached and the hub is offline: {_way_out()}")
+        raise WeightsError(
+            f"weights for {what} are not cached and the hub is offline: {_way_out()}"
+        )
     try:
         with urlopen(constants.ENDPOINT, timeout=KNOCK_SECONDS):
             pass

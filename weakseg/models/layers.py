@@ -28,7 +28,7 @@ def find_layer(module: nn.Module, name: str) -> nn.Module:
 def canonical_name(module: nn.Module, name: str) -> str:
     """Give the name by which `module.named_modules()` knows the layer `name`."""
     layer = find_layer(module, name)
-    return next(full for full, candidate in module.named_modules() if candidate is layer)
+    return next(str(full) for full, candidate in module.named_modules() if candidate is layer)
 
 
 def has_layer(module: nn.Module, name: str) -> bool:

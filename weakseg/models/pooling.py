@@ -21,6 +21,6 @@ def gem(features: Tensor, *, power: float = GEM_POWER) -> Tensor:
 
 
 def topk_mean(values: Tensor, *, share: float = TOPK_SHARE) -> Tensor:
-    """Mean of the highest `share` of positions, (B, N, C) -> (B, C): at least one position counts."""
+    """Mean of the highest `share` of positions, (B, N, C) -> (B, C): at least one counts."""
     count = max(1, math.ceil(share * values.shape[1]))
     return values.topk(count, dim=1).values.mean(dim=1)

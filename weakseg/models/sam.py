@@ -1,4 +1,4 @@
-"""Load the Segment Anything Model: Meta's, or MobileSAM with timm's TinyViT as its image encoder."""
+"""Load the Segment Anything Model: Meta's, or MobileSAM with timm's TinyViT as its encoder."""
 
 from __future__ import annotations
 
@@ -147,7 +147,9 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise WeightsError(f"{path} is no plain file of weights ({type(error).__name__})") from error
+        raise WeightsError(
+            f"{path} is no plain file of weights ({type(error).__name__})"
+        ) from error
     if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
         raise WeightsError(f"{path} holds something else than SAM's weights")
     return tensors

@@ -40,7 +40,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f"{path} is no whole safetensors file ({error}): fetch it again") from error
+        raise WeightsError(
+            f"{path} is no whole safetensors file ({error}): fetch it again"
+        ) from error
     return {name: _full_precision(tensor) for name, tensor in tensors.items()}
 
 

@@ -1,0 +1,7 @@
+"""Class activation maps: which pixels made the classifier say smoke."""
+
+from weakseg.cam.evidence import Calibration as Calibration
+from weakseg.cam.evidence import CalibrationStatistics as CalibrationStatistics
+from weakseg.cam.evidence import calibrate as calibrate
+from weakseg.cam.export import CamRecipe as CamRecipe
+from weakseg.cam.hooks import LayerTap as LayerTap

@@ -1,0 +1,47 @@
+"""Slide a window over large frames, so that small smoke is not lost when the frame is shrunk."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def window_starts(length: int, window: int, unit: int) -> list[int]:
+    """Give where half-overlapping windows start so that they cover `length`; multiples of `unit`.
+
+    Args:
+        length: Side of the frame in pixels, a multiple of `unit`, at least `window`.
+        window: Side of the window, a multiple of `unit`.
+        unit: Grid the starts keep to.
+    """
+    step = max(unit, window // 2 // unit * unit)
+    starts = list(range(0, length - window, step))
+    return [*starts, length - window]
+
+
+def window_weight(size: int) -> Tensor:
+    """Give the (size, size) weight of a window's cells: high in the middle, never 0."""
+    position = (torch.arange(size, dtype=torch.float32) + 0.5) / size
+    profile = torch.sin(torch.pi * position).square() + 1e-3
+    return profile[:, None] * profile[None, :]
+
+
+def merge_windows(maps: Tensor, corners: list[tuple[int, int]], size: tuple[int, int]) -> Tensor:
+    """Average overlapping windows' maps into the whole frame's.
+
+    Args:
+        maps: (B, N, s, s) float32, one map per window.
+        corners: N upper left corners (row, column), in cells of the maps.
+        size: Rows and columns of the whole map, all covered by the windows.
+
+    Returns:
+        (B, *size) float32.
+    """
+    b, _, side, _ = maps.shape
+    weight = window_weight(side).to(maps)
+    total, weights = maps.new_zeros((b, *size)), maps.new_zeros(size)
+    for index, (row, column) in enumerate(corners):
+        place = (slice(row, row + side), slice(column, column + side))
+        total[:, place[0], place[1]] += maps[:, index] * weight
+        weights[place] += weight
+    return total / weights
