@@ -1,6 +1,9 @@
 """Networks: classifiers, segmenters, SAM, and their weights."""
 
 from weakseg.models.classifiers import Classifier as Classifier
+from weakseg.models.sam import load_sam as load_sam
+from weakseg.models.segmenters import Segmenter as Segmenter
 from weakseg.models.weights import load_pretrained as load_pretrained
 from weakseg.models.weights import load_weights as load_weights
+from weakseg.models.weights import read_weights as read_weights
 from weakseg.models.weights import save_weights as save_weights
