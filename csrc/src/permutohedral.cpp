@@ -220,7 +220,8 @@ void Permutohedral::blur(std::vector<float>& lattice, std::size_t channels, bool
         parallel_for(vertices_, threads, [&](std::size_t begin, std::size_t end) {
             for (std::size_t vertex = begin; vertex < end; ++vertex) {
                 const float* below = source + static_cast<std::size_t>(pairs[2 * vertex]) * wide;
-                const float* above = source + static_cast<std::size_t>(pairs[2 * vertex + 1]) * wide;
+                const float* above =
+                    source + static_cast<std::size_t>(pairs[2 * vertex + 1]) * wide;
                 const float* centre = source + (vertex + 1) * wide;
                 float* sum = target + (vertex + 1) * wide;
                 for (std::size_t c = 0; c < wide; ++c) {
@@ -243,7 +244,8 @@ void Permutohedral::slice(const float* lattice, std::size_t channels, float scal
             for (std::size_t c = 0; c < wide; ++c) sum[c] = 0.0F;
             for (std::size_t corner = point * side; corner < (point + 1) * side; ++corner) {
                 const float weight = scale * corner_weight_[corner];
-                const float* row = lattice + static_cast<std::size_t>(corner_vertex_[corner]) * wide;
+                const float* row =
+                    lattice + static_cast<std::size_t>(corner_vertex_[corner]) * wide;
                 for (std::size_t c = 0; c < wide; ++c) sum[c] += weight * row[c];
             }
         }
