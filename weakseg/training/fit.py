@@ -230,14 +230,14 @@ class _Loop:
 
     def _clip(self) -> float:
         limit = self.settings.gradient_clip
-        return float(
-            self.fabric.clip_gradients(
-                self.state.wrapped_model,
-                self.state.wrapped_optimizer,
-                max_norm=math.inf if limit is None else limit,
-                error_if_nonfinite=False,
-            )
+        norm = self.fabric.clip_gradients(
+            self.state.wrapped_model,
+            self.state.wrapped_optimizer,
+            max_norm=math.inf if limit is None else limit,
+            error_if_nonfinite=False,
         )
+        assert norm is not None  # Fabric gives one whenever a longest norm is asked for.
+        return float(norm)
 
     def _refuse_non_finite(self, parts: dict[str, float], lr: float) -> None:
         if all(map(math.isfinite, parts.values())):
