@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from weakseg.artifacts.atomic import atomic_path
+from weakseg.artifacts.atomic import write_bytes
 from weakseg.errors import WeightsError
 
 log = logging.getLogger(__name__)
@@ -86,8 +86,8 @@ def load_pretrained(module: nn.Module, path: str | Path, *, head: Collection[str
 def save_weights(path: str | Path, module: nn.Module) -> None:
     """Write all parameters and buffers of `module` as one safetensors file, atomically."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()}
-    with atomic_path(Path(path)) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+    # As bytes: safetensors' own writer hides a full disk behind an error of its own.
+    write_bytes(Path(path), save(tensors, metadata={"format": "pt"}))
 
 
 def load_weights(path: str | Path, module: nn.Module) -> None:
