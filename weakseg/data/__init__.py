@@ -8,4 +8,6 @@ from weakseg.data.frames import FrameSource as FrameSource
 from weakseg.data.index import IndexSource as IndexSource
 from weakseg.data.reading import read_frame as read_frame
 from weakseg.data.sources import source_from_settings as source_from_settings
+from weakseg.data.synthetic import SyntheticSource as SyntheticSource
+from weakseg.data.transforms import Augmentation as Augmentation
 from weakseg.errors import DataError as DataError

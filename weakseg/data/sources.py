@@ -9,6 +9,7 @@ from weakseg.checks import check_one_of
 from weakseg.data.folders import FolderSource
 from weakseg.data.frames import FrameSource
 from weakseg.data.index import IndexSource
+from weakseg.data.synthetic import SyntheticSource
 
 
 def source_from_settings(settings: Mapping[str, Any]) -> FrameSource:
@@ -21,4 +22,6 @@ def source_from_settings(settings: Mapping[str, Any]) -> FrameSource:
     check_one_of(("index", "folder", "synthetic"), kind=settings.get("kind"))
     if settings["kind"] == "index":
         return IndexSource(**values)
+    if settings["kind"] == "synthetic":
+        return SyntheticSource(**values)
     return FolderSource(**values)
