@@ -8,7 +8,7 @@ class WeaksegError(Exception):
 
 
 class DataError(WeaksegError):
-    """A bad input file: the message names the path, the line where there is one, and the way out."""
+    """A bad input file: the message names the path, the line if any, and the way out."""
 
 
 class ArtifactError(WeaksegError):

@@ -1,0 +1,120 @@
+"""Load finished runs as input of the next stage, and refuse all others in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from weakseg.artifacts.frames import FrameRow, read_frames
+from weakseg.artifacts.manifest import COMPLETE, MANIFEST, Manifest
+from weakseg.artifacts.paths import RunPaths
+from weakseg.errors import ArtifactError
+
+PRODUCTS: Final[Mapping[str, tuple[str, str]]] = {
+    "stage1": ("CAMs", "cams/*.npz"),
+    "stage2": ("pseudo-masks", "masks/*.png"),
+    "stage3": ("segmenter", ""),
+}
+"""Kind of run -> what it holds in words, and the files that tell how far it came."""
+
+
+@dataclass(frozen=True)
+class FinishedRun(RunPaths):
+    """A complete run: its paths, its record and its frames."""
+
+    manifest: Manifest
+    frames: tuple[FrameRow, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """What a run made from this one records as its input."""
+        return self.manifest.fingerprint
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """Settings of the frame source the run was made of."""
+        return self.manifest.data
+
+
+def load_run(path: Path | str, *, kind: str | None = None) -> FinishedRun:
+    """Load the complete run in the folder `path`.
+
+    Args:
+        path: The run's folder.
+        kind: "stage1", "stage2" or "stage3"; None takes any.
+
+    Raises:
+        ArtifactError: If there is no run, an unfinished one, or one of another kind.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise ArtifactError(f"{path} does not exist: {_make_it(kind)}")
+    if not (path / MANIFEST).exists():
+        raise ArtifactError(f"{path} is no run folder (it holds no {MANIFEST}): {_make_it(kind)}")
+    manifest = Manifest.read(path)
+    if kind is not None and manifest.kind != kind:
+        raise ArtifactError(
+            f"{path} holds {_name(manifest.kind)}, where {_name(kind)} are needed: {_make_it(kind)}"
+        )
+    run = RunPaths(path)
+    if manifest.status != COMPLETE:
+        raise ArtifactError(
+            f"{path} holds {_name(manifest.kind)}{_progress(run, manifest.kind)}: "
+            f"finish it with `python -m weakseg.{manifest.kind}`"
+        )
+    frames = read_frames(run.frames_csv) if run.frames_csv.exists() else []
+    return FinishedRun(path, manifest, tuple(frames))
+
+
+def latest_run(root: Path | str, kind: str) -> Path:
+    """Find the run of `kind` below `root` that was completed last.
+
+    Raises:
+        ArtifactError: If there is none; the message says what to run, or to finish.
+    """
+    root = Path(root)
+    found: list[tuple[str, Path]] = []
+    unfinished: list[Path] = []
+    for manifest_path in sorted(root.rglob(MANIFEST)):
+        manifest = _read_or_none(manifest_path.parent)
+        if manifest is None or manifest.kind != kind:
+            continue
+        if manifest.status == COMPLETE:
+            found.append((manifest.finished, manifest_path.parent))
+        else:
+            unfinished.append(manifest_path.parent)
+    if found:
+        return max(found)[1]
+    if unfinished:
+        load_run(unfinished[-1], kind=kind)
+    raise ArtifactError(f"{root} holds no finished {kind} run: {_make_it(kind)}")
+
+
+def _read_or_none(folder: Path) -> Manifest | None:
+    """The record, or None: a file of that name may be anybody's."""
+    try:
+        return Manifest.read(folder)
+    except ArtifactError:
+        return None
+
+
+def _name(kind: str) -> str:
+    return f"{kind} {PRODUCTS[kind][0]}" if kind in PRODUCTS else f"a {kind} run"
+
+
+def _make_it(kind: str | None) -> str:
+    if kind is None:
+        return "give the folder of a finished run"
+    return f"run `python -m weakseg.{kind}` first, or give the folder of a finished {kind} run"
+
+
+def _progress(run: RunPaths, kind: str) -> str:
+    """Tell ", 812 of 1000 frames" where the files say so, else ", unfinished"."""
+    pattern = PRODUCTS.get(kind, ("", ""))[1]
+    if not pattern or not run.frames_csv.exists():
+        return ", unfinished"
+    total = len(read_frames(run.frames_csv))
+    done = sum(1 for _ in run.path.glob(pattern))
+    return f", {min(done, total)} of {total} frames"
