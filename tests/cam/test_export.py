@@ -1,0 +1,182 @@
+"""Raw maps: the right grid, the right average, nothing normalised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from weakseg.cam import CamRecipe
+from weakseg.cam.export import METHODS, smoke_logit
+from weakseg.cam.fusion import fuse_maps, resize_maps
+from weakseg.cam.windows import merge_windows, window_starts
+from weakseg.models import Classifier
+
+Build = Callable[..., Classifier]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_gives_finite_maps_and_the_models_logits(
+    build: Build, pictures: torch.Tensor, method: str
+) -> None:
+    model = build()
+    raw, logits = CamRecipe(method=method, flip=False).raw_cam(model, pictures)
+    assert raw.shape == ((2, 2, 3) if method == "cam" else (2, 4, 6))
+    assert raw.isfinite().all()
+    assert raw.min() >= 0
+    torch.testing.assert_close(logits, model(pictures)[:, 0].detach())
+    assert not raw.requires_grad
+    assert not logits.requires_grad
+
+
+def test_cam_before_its_cut_at_zero_has_the_logit_as_its_mean(
+    build: Build, pictures: torch.Tensor
+) -> None:
+    model = build()
+    with torch.no_grad():
+        model.backbone.fc.bias.fill_(50)  # so that nothing is cut
+    raw, logits = CamRecipe(method="cam", flip=False).raw_cam(model, pictures)
+    assert raw.min() > 0
+    torch.testing.assert_close(raw.mean(dim=(1, 2)), logits)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+@pytest.mark.parametrize("settings", [{}, {"scales": [0.5, 1, 1.5]}, {"window": 64}])
+def test_mirrored_pictures_give_mirrored_maps(
+    build: Build, pictures: torch.Tensor, name: str, settings: dict[str, object]
+) -> None:
+    model, recipe = build(name), CamRecipe(**settings)
+    raw, logits = recipe.raw_cam(model, pictures)
+    mirrored, same = recipe.raw_cam(model, pictures.flip(-1))
+    tolerance = 1e-4 * float(raw.max())
+    torch.testing.assert_close(mirrored, raw.flip(-1), rtol=1e-3, atol=tolerance)
+    torch.testing.assert_close(same, logits, rtol=1e-4, atol=1e-5)
+    assert float((raw - raw.flip(-1)).abs().max()) > 10 * tolerance
+
+
+def test_maps_of_one_layer_are_its_own(build: Build, pictures: torch.Tensor) -> None:
+    model = build()
+    each = [
+        CamRecipe(layers=[name], flip=False).raw_cam(model, pictures)[0]
+        for name in ("layer3", "layer4")
+    ]
+    fused, _ = CamRecipe(flip=False).raw_cam(model, pictures)
+    expected = (each[0] * resize_maps(each[1], (4, 6))).sqrt()
+    torch.testing.assert_close(fused, expected)
+
+
+def test_scales_are_averaged_on_the_finest_grid(build: Build, pictures: torch.Tensor) -> None:
+    model = build()
+    one, logits = CamRecipe(flip=False).raw_cam(model, pictures)
+    two, _ = CamRecipe(flip=False, scales=[2]).raw_cam(model, pictures)
+    both, same = CamRecipe(flip=False, scales=[1, 2]).raw_cam(model, pictures)
+    assert both.shape == two.shape == (2, 8, 12)
+    # Fusing before resizing differs a little from resizing each layer first, so compare means.
+    torch.testing.assert_close(both.mean(), (one.mean() + two.mean()) / 2, rtol=0.05, atol=1e-6)
+    torch.testing.assert_close(same, logits)
+
+
+@pytest.mark.parametrize("settings", [{}, {"window": 64, "image_size": 32}])
+def test_batches_do_not_change_maps(
+    build: Build, pictures: torch.Tensor, settings: dict[str, int]
+) -> None:
+    model = build()
+    many = torch.cat([pictures, pictures.flip(-2)])
+    whole = CamRecipe(**settings).raw_cam(model, many)
+    parts = CamRecipe(**settings, batch_size=3).raw_cam(model, many)
+    for a, b in zip(whole, parts, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_one_window_over_everything_is_no_window(build: Build) -> None:
+    model, picture = build(), torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(
+        CamRecipe(window=64).raw_cam(model, picture), CamRecipe().raw_cam(model, picture)
+    )
+
+
+def test_windows_cover_large_frames_on_a_finer_grid(build: Build) -> None:
+    model, frame = build(), torch.rand(1, 3, 200, 330)
+    raw, logits = CamRecipe(window=96, image_size=64).raw_cam(model, frame)
+    # 64 pixels see 96 of the frame: 200 x 330 become 128 x 224, at stride 16.
+    assert raw.shape == (1, 8, 14)
+    assert logits.shape == (1,)
+    assert raw.isfinite().all()
+
+
+def test_a_picture_of_no_evidence_is_not_stretched_to_full_evidence(build: Build) -> None:
+    model = build()
+    with torch.no_grad():
+        model.backbone.fc.weight.mul_(1e-6)
+    raw, _ = CamRecipe().raw_cam(model, torch.rand(1, 3, 64, 64))
+    assert raw.max() < 1e-3
+
+
+def test_the_network_is_left_as_it_was(build: Build, pictures: torch.Tensor) -> None:
+    model = build().train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with torch.no_grad():
+        CamRecipe().raw_cam(model, pictures)
+    assert model.training
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+    assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
+
+
+def test_log_odds_of_one_or_two_classes() -> None:
+    assert smoke_logit(torch.tensor([[2.0]])).item() == 2
+    assert smoke_logit(torch.tensor([[1.0, 4.0]])).item() == 3
+    with pytest.raises(ValueError, match="3 classes"):
+        smoke_logit(torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize("settings", [{"name": "test_vit"}, {"pooling": "gem"}])
+def test_cam_refuses_heads_for_which_it_is_not_exact(
+    build: Build, pictures: torch.Tensor, settings: dict[str, str]
+) -> None:
+    with pytest.raises(ValueError, match="take method=layer_cam"):
+        CamRecipe(method="cam").raw_cam(build(**settings), pictures)
+
+
+def test_cam_is_exact_for_topk_pooling(build: Build, pictures: torch.Tensor) -> None:
+    raw, _ = CamRecipe(method="cam").raw_cam(build(pooling="topk"), pictures)
+    assert raw.shape == (2, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"method": "score_cam"}, "method must be one of cam, grad_cam"),
+        ({"fusion": "sum"}, "fusion must be one of product"),
+        ({"scales": []}, "scales must be at least 1"),
+        ({"scales": [0.0]}, "scales must be above 0"),
+        ({"window": 8}, "window must be at least 32"),
+        ({"method": "cam", "layers": ["layer4"]}, "leave layers empty"),
+    ],
+)
+def test_wrong_settings_are_refused(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        CamRecipe(**settings)
+
+
+def test_product_fusion_is_fair_to_units_and_needs_all_layers() -> None:
+    a, b = torch.rand(1, 3, 3), torch.rand(1, 3, 3)
+    torch.testing.assert_close(fuse_maps([a, 1e4 * b], "product"), 1e2 * (a * b).sqrt())
+    assert fuse_maps([a, torch.zeros_like(b)], "product").max() == 0
+    assert torch.equal(fuse_maps([a, b], "max"), torch.maximum(a, b))
+    torch.testing.assert_close(fuse_maps([a, b], "mean"), (a + b) / 2)
+
+
+@pytest.mark.parametrize(("length", "window"), [(96, 96), (160, 96), (512, 96), (128, 32)])
+def test_windows_cover_every_pixel_half_overlapping(length: int, window: int) -> None:
+    starts = window_starts(length, window, 32)
+    covered = {pixel for start in starts for pixel in range(start, start + window)}
+    assert covered == set(range(length))
+    assert all(start % 32 == 0 for start in starts)
+
+
+def test_windows_that_agree_merge_to_what_they_say() -> None:
+    whole = torch.rand(1, 6, 8)
+    corners = [(top, left) for top in (0, 2) for left in (0, 2, 4)]
+    cut = torch.stack([whole[:, t : t + 4, c : c + 4] for t, c in corners], dim=1)
+    torch.testing.assert_close(merge_windows(cut, corners, (6, 8)), whole)
