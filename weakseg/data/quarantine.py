@@ -43,16 +43,21 @@ def read_quarantine(path: Path | str | None) -> Quarantine:
     """Read a CSV of id, path and reason; None holds nothing.
 
     A row with a path means that file; a row without one means every frame of that id.
-    A list may be empty: a header alone quarantines nothing.
     """
-    if path is None:
-        return Quarantine()
-    table = read_table(path, needs=("id", "path"), may_be_empty=True)
-    cells = [row.cells for row in table.rows]
+    rows = () if path is None else list_quarantine(path)
     return Quarantine(
-        ids=frozenset(row["id"] for row in cells if row["id"] and not row["path"]),
-        paths=frozenset(row["path"] for row in cells if row["path"]),
+        ids=frozenset(row.id for row in rows if row.id and not row.path),
+        paths=frozenset(row.path for row in rows if row.path),
     )
+
+
+def list_quarantine(path: Path | str) -> list[Quarantined]:
+    """Read the rows of a quarantine. It may be empty: a header alone quarantines nothing."""
+    table = read_table(path, needs=("id", "path"), may_be_empty=True)
+    return [
+        Quarantined(row.cells["id"], row.cells["path"], row.cells.get("reason", ""))
+        for row in table.rows
+    ]
 
 
 def write_quarantine(path: Path, rows: Iterable[Quarantined]) -> None:
