@@ -1,5 +1,6 @@
 #include "weakseg/permutohedral.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -16,6 +17,12 @@ constexpr double kPi = 3.14159265358979323846;
 template <std::size_t kChannels>
 constexpr std::size_t width(std::size_t channels) {
     return kChannels == 0 ? channels : kChannels;
+}
+
+/// Round down without a call into libm, which portable x86-64 code needs for std::floor.
+std::int32_t floor_to_int(double value) {
+    const auto truncated = static_cast<std::int32_t>(value);
+    return truncated - static_cast<std::int32_t>(value < truncated);
 }
 
 /// Factors that map a unit of the kernel's standard deviation to lattice coordinates.
@@ -60,7 +67,7 @@ void round_and_rank(const double* elevated, int dims, Simplex& simplex) {
     std::array<double, kMaxDims + 1> remainder{};
     int sum = 0;
     for (std::size_t i = 0; i < static_cast<std::size_t>(side); ++i) {
-        const auto rounded = static_cast<std::int32_t>(std::floor(elevated[i] / side + 0.5));
+        const auto rounded = floor_to_int(elevated[i] / side + 0.5);
         sum += rounded;
         simplex.origin[i] = rounded * side;
         simplex.rank[i] = 0;
@@ -69,7 +76,9 @@ void round_and_rank(const double* elevated, int dims, Simplex& simplex) {
     for (std::size_t i = 0; i < static_cast<std::size_t>(dims); ++i) {
         for (std::size_t j = i + 1; j < static_cast<std::size_t>(side); ++j) {
             // Of equal remainders the larger index comes first.
-            ++(remainder[i] <= remainder[j] ? simplex.rank[i] : simplex.rank[j]);
+            const int j_first = remainder[i] <= remainder[j] ? 1 : 0;
+            simplex.rank[i] += j_first;
+            simplex.rank[j] += 1 - j_first;
         }
     }
     // The rounded point may lie off the hyperplane: move the coordinates that cost least.
@@ -135,19 +144,24 @@ Permutohedral::Simplices Permutohedral::locate(const float* features, int thread
 
 void Permutohedral::number_vertices(const Simplices& simplices, int threads) {
     const auto dims = static_cast<std::size_t>(dims_);
-    // Frames share most of their vertices; the table grows when they do not.
-    VertexTable table(dims_, points_ / 2);
+    VertexTable table(dims_);
     corner_vertex_.resize(points_ * (dims + 1));
     std::array<std::int32_t, kMaxDims> key{};
     for (std::size_t point = 0; point < points_; ++point) {
         const std::int32_t* origin = &simplices.origin[point * dims];
         const std::int8_t* rank = &simplices.rank[point * dims];
+        std::int32_t* corners = &corner_vertex_[point * (dims + 1)];
+        // Neighbours in a frame often share their simplex.
+        if (point > 0 && std::equal(origin, origin + dims, origin - dims) &&
+            std::equal(rank, rank + dims, rank - dims)) {
+            std::copy(corners - (dims + 1), corners, corners);
+            continue;
+        }
         for (int corner = 0; corner <= dims_; ++corner) {
             for (std::size_t i = 0; i < dims; ++i) {
                 key[i] = origin[i] + corner - (rank[i] > dims_ - corner ? dims_ + 1 : 0);
             }
-            corner_vertex_[point * (dims + 1) + static_cast<std::size_t>(corner)] =
-                table.find_or_add(key.data()) + 1;
+            corners[corner] = table.find_or_add(key.data()) + 1;
         }
     }
     vertices_ = table.size();

@@ -13,10 +13,9 @@ class VertexTable {
   public:
     static constexpr std::int32_t kMissing = -1;
 
-    VertexTable(int dims, std::size_t expected)
-        : dims_(static_cast<std::size_t>(dims)), slots_(16, kMissing) {
-        while (slots_.size() < 2 * expected) slots_.resize(2 * slots_.size(), kMissing);
-    }
+    /// Start small: a frame has far fewer vertices than pixels, and a small table stays in cache.
+    explicit VertexTable(int dims)
+        : dims_(static_cast<std::size_t>(dims)), slots_(1024, kMissing) {}
 
     std::size_t size() const { return size_; }
     const std::int32_t* key(std::size_t vertex) const { return &keys_[vertex * dims_]; }
