@@ -50,8 +50,9 @@ class Lattice:
 
     Args:
         features: (N, d) floats, d in 1..16, in standard deviations of the Gaussian.
-        symmetric: Make A its own transpose, by the mean over both orders of the lattice's blur:
-            at half the speed, gradients are then exact. False is the order of the paper.
+        symmetric: Make A its own transpose, by the mean over both orders of the lattice's blur, so
+            that gradients are exact, for the time of a second blur. False is one order only, as
+            in the paper.
         threads: Threads to use, 0 for all.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import reduce
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -171,5 +172,6 @@ class DenseCrf:
 
 def _softmax(energies: Floats32) -> Floats32:
     """Return exp(energies) scaled to sum 1 in every row."""
-    powers = np.exp(energies - energies.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+    # Column by column: numpy reduces rows of a few numbers several times slower.
+    powers = np.exp(energies - reduce(np.maximum, energies.T)[:, None])
+    return np.asarray(powers / reduce(np.add, powers.T)[:, None], np.float32)
