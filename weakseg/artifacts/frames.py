@@ -31,12 +31,20 @@ def write_frames(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
     twice = next((one for one, two in pairwise(ids) if one == two), None)
     if "" in ids or twice is not None:
         raise ValueError(f"every frame needs an id of its own, got {twice!r} twice or none")
+    table = [{key: _text(value) for key, value in row.items()} for row in ordered]
     columns = {"id": None} | {key: None for row in ordered for key in sorted(row)}
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(columns), restval="", lineterminator="\n")
+    # The csv module leaves a lone carriage return bare, and reads it as the end of the row.
+    bare = any("\r" in value for row in table for value in row.values())
+    writer = csv.DictWriter(
+        text,
+        fieldnames=list(columns),
+        restval="",
+        lineterminator="\n",
+        quoting=csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL,
+    )
     writer.writeheader()
-    for row in ordered:
-        writer.writerow({key: _text(value) for key, value in row.items()})
+    writer.writerows(table)
     write_text(path, text.getvalue())
 
 

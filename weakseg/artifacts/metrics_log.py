@@ -37,7 +37,8 @@ class MetricsLog:
                 with self.path.open("ab") as handle:
                     handle.write(line.encode("utf-8") + b"\n")
             except OSError:
-                os.truncate(self.path, end)
+                if self.path.exists():
+                    os.truncate(self.path, end)
                 raise
 
     def rows(self) -> list[dict[str, Any]]:

@@ -63,7 +63,8 @@ def read_cam(path: Path | str) -> StoredCam:
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as content:
+        # Opened here: np.load leaves a damaged file open.
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as content:
             half, exponent = content["raw"], int(content["exponent"])
             logit = float(content["logit"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
