@@ -206,6 +206,15 @@ def test_scenes_in_several_splits_are_found(folder: Path, tmp_path: Path) -> Non
     assert any("scene s0 lies in the splits test and train" in f.what for f in report.findings)
 
 
+def test_two_test_splits_may_share_scenes_and_frames(folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "scene6_0.png", folder / "scene6_1.png")
+    text = (folder / "index.csv").read_text()
+    row = next(row for row in text.splitlines() if row.startswith("scene6_1"))
+    (folder / "index.csv").write_text(text.replace(row, row.replace("test", "test_large")))
+    report = audit(_plan(folder, tmp_path / "out"), {})
+    assert [f.topic for f in report.findings] == ["one class only"]
+
+
 def test_an_index_without_masks_is_fine(folder: Path, tmp_path: Path) -> None:
     rows = (folder / "index.csv").read_text().splitlines()
     (folder / "index.csv").write_text("\n".join(row.rpartition(",")[0] for row in rows) + "\n")

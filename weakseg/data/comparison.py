@@ -14,6 +14,8 @@ from weakseg.data.splits import straddling_scenes
 from weakseg.labels import CLASS_NAMES
 
 RARE_SHARE = 0.1
+LEARNT_FROM = frozenset(("train", "val"))
+"""Two test splits may share scenes: nothing leaks from one to the other."""
 Balance = dict[str, tuple[int, int]]
 """Split to the numbers of frames without and with smoke."""
 
@@ -53,8 +55,10 @@ def compare_ids(frames: Sequence[Frame]) -> Iterator[Finding]:
 
 
 def compare_scenes(frames: Sequence[Frame]) -> Iterator[Finding]:
-    """Find scenes that lie in more than one split."""
+    """Find scenes that something is learnt from and that lie in another split too."""
     for scene, splits in sorted(straddling_scenes(frames).items()):
+        if not LEARNT_FROM.intersection(splits):
+            continue
         what = f"scene {scene} lies in the splits {' and '.join(splits)}"
         advice = "move it to one of them: figures on the others will be too good"
         yield Finding("warning", "scene in several splits", "", what, advice)
@@ -84,21 +88,22 @@ def _compare_pair(one: Inspected, other: Inspected, distance: int) -> Iterator[F
         for frame, twin in ((one.frame, other.frame), (other.frame, one.frame)):
             what = f"{word} {twin.path} but is labelled {CLASS_NAMES[frame.label]}"
             yield _found(frame, level, "label conflict", what, advice)
-    if one.frame.split != other.frame.split:
+    splits = {one.frame.split, other.frame.split}
+    if len(splits) > 1 and LEARNT_FROM & splits:
         # What is quarantined is the copy to learn from, never the one to be measured on.
-        frame, twin = sorted(
-            (one.frame, other.frame),
-            key=lambda frame: (
-                ("train", "val").index(frame.split) if frame.split in ("train", "val") else 2
-            ),
-        )
+        frame, twin = sorted((one.frame, other.frame), key=_use)
         what = f"{word} {twin.path}, but is in {frame.split} and that in {twin.split}"
         topic = "copy in another split" if is_copy else "near-duplicate in another split"
         advice = "keep both in one split: figures will be too good"
         yield _found(frame, "error" if is_copy else "warning", topic, what, advice)
-    elif is_copy and one.frame.label == other.frame.label:
+    elif is_copy and len(splits) == 1 and one.frame.label == other.frame.label:
         what = f"{word} {other.frame.path}"
         yield _found(one.frame, "info", "copy", what, "nothing, or delete one of them")
+
+
+def _use(frame: Frame) -> int:
+    """Rank what a frame is used for: training, choosing, measuring."""
+    return {"train": 0, "val": 1}.get(frame.split, 2)
 
 
 def _found(frame: Frame, level: str, topic: str, what: str, advice: str) -> Finding:
