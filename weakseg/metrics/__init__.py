@@ -1,0 +1,29 @@
+"""Figures of masks, scores and yes/no answers, as pure functions of counts and numbers."""
+
+from __future__ import annotations
+
+from weakseg.metrics.alarms import false_alarm_share as false_alarm_share
+from weakseg.metrics.alarms import false_area_mean as false_area_mean
+from weakseg.metrics.bootstrap import scene_interval as scene_interval
+from weakseg.metrics.boundary import boundary_counts as boundary_counts
+from weakseg.metrics.curves import ScoreCurves as ScoreCurves
+from weakseg.metrics.frames import FrameFigures as FrameFigures
+from weakseg.metrics.frames import measure as measure
+from weakseg.metrics.frames import summarise as summarise
+from weakseg.metrics.image import auroc as auroc
+from weakseg.metrics.image import average_precision as average_precision
+from weakseg.metrics.image import ece as ece
+from weakseg.metrics.image import fpr_at_tpr95 as fpr_at_tpr95
+from weakseg.metrics.image import image_figures as image_figures
+from weakseg.metrics.pixel import PixelCounts as PixelCounts
+from weakseg.metrics.pixel import background_iou as background_iou
+from weakseg.metrics.pixel import count as count
+from weakseg.metrics.pixel import f1 as f1
+from weakseg.metrics.pixel import f_beta as f_beta
+from weakseg.metrics.pixel import iou as iou
+from weakseg.metrics.pixel import mae as mae
+from weakseg.metrics.pixel import miou as miou
+from weakseg.metrics.pixel import precision as precision
+from weakseg.metrics.pixel import recall as recall
+from weakseg.metrics.strata import size_stratum as size_stratum
+from weakseg.metrics.strata import size_table as size_table
