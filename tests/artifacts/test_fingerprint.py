@@ -8,16 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weakseg.artifacts import differences, fingerprint
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
-SETTINGS = st.dictionaries(
-    st.text(),
-    st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)),
-)
+NESTED = st.lists(LEAVES, max_size=3) | st.dictionaries(st.text(), LEAVES, max_size=3)
+SETTINGS = st.dictionaries(st.text(), LEAVES | NESTED, max_size=4)
 
 
 @dataclass(frozen=True)
@@ -26,20 +24,22 @@ class Recipe:
     scales: tuple[float, ...] = (1.0, 0.5)
 
 
+@settings(max_examples=40, deadline=None)
 @given(SETTINGS)
-def test_order_of_keys_makes_no_difference(settings: dict[str, Any]) -> None:
-    turned = dict(reversed(settings.items()))
-    assert fingerprint(turned) == fingerprint(settings)
-    assert differences(settings, turned) == []
+def test_order_of_keys_makes_no_difference(content: dict[str, Any]) -> None:
+    turned = dict(reversed(content.items()))
+    assert fingerprint(turned) == fingerprint(content)
+    assert differences(content, turned) == []
 
 
+@settings(max_examples=40, deadline=None)
 @given(SETTINGS, LEAVES)
 def test_added_setting_changes_the_fingerprint_and_is_named(
-    settings: dict[str, Any], value: Any
+    content: dict[str, Any], value: Any
 ) -> None:
-    more = {**settings, "added": value}
-    if "added" not in settings:
-        assert fingerprint(more) != fingerprint(settings)
+    more = {**content, "added": value}
+    if "added" not in content:
+        assert fingerprint(more) != fingerprint(content)
 
 
 def test_spelling_of_numbers_and_lists_makes_no_difference() -> None:

@@ -215,7 +215,7 @@ def test_unfinished_run_is_refused_with_its_progress(tmp_path: Path, rng: Any) -
 
 
 def test_missing_and_foreign_runs_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="does not exist: run `python -m weakseg.stage1` first"):
+    with pytest.raises(ArtifactError, match=r"not exist: run `python -m weakseg\.stage1` first"):
         load_run(tmp_path / "none", kind="stage1")
     with pytest.raises(ArtifactError, match="is no run folder"):
         load_run(tmp_path)
@@ -231,7 +231,7 @@ def test_latest_run_is_the_one_completed_last(tmp_path: Path) -> None:
             run.finish({})
     open_run(tmp_path / "stage1" / "c").close()
     assert latest_run(tmp_path, "stage1") == tmp_path / "stage1" / "a"
-    with pytest.raises(ArtifactError, match="run `python -m weakseg.stage2` first"):
+    with pytest.raises(ArtifactError, match=r"run `python -m weakseg\.stage2` first"):
         latest_run(tmp_path, "stage2")
 
 
