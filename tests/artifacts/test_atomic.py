@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from weakseg.artifacts import ArtifactError, atomic_path, remove_partials, write_json, write_text
+from weakseg.artifacts import (
+    ArtifactError,
+    atomic_path,
+    read_json,
+    remove_partials,
+    write_json,
+    write_text,
+)
 
 
 def test_written_text_is_read_back_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -42,6 +49,16 @@ def test_nan_is_refused_in_json(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a.json", {"iou": float("nan")})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_json_is_read_back_and_damage_is_told(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"iou": 0.5, "name": "ü"})
+    assert read_json(tmp_path / "a.json") == {"iou": 0.5, "name": "ü"}
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        read_json(tmp_path / "a.json")
+    with pytest.raises(ArtifactError, match="is missing"):
+        read_json(tmp_path / "b.json")
 
 
 def test_partials_of_killed_writers_are_removed(tmp_path: Path) -> None:

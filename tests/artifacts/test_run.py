@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from weakseg.artifacts import ArtifactError, RunFolder, latest_run, load_run, write_frames
@@ -57,12 +58,16 @@ def test_left_by_an_error_the_run_is_interrupted_and_goes_on(tmp_path: Path) -> 
 
 def test_finished_run_is_complete_and_stays_so(tmp_path: Path) -> None:
     with open_run(tmp_path) as run:
-        run.finish({"auroc": 0.9})
+        run.finish({"auroc": np.float32(0.5), "iou": float("nan"), "seeds": (0, 1)})
     before = (tmp_path / "manifest.json").read_bytes()
     with open_run(tmp_path) as again:
         assert again.is_complete
     assert (tmp_path / "manifest.json").read_bytes() == before
-    assert json.loads((tmp_path / "summary.json").read_text()) == {"auroc": 0.9}
+    assert json.loads((tmp_path / "summary.json").read_text()) == {
+        "auroc": 0.5,
+        "iou": None,
+        "seeds": [0, 1],
+    }
 
 
 def test_recorded_only_values_do_not_hinder_a_resume(tmp_path: Path) -> None:

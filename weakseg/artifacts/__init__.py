@@ -2,10 +2,12 @@
 
 from weakseg.artifacts.atomic import atomic_path as atomic_path
 from weakseg.artifacts.atomic import disk_errors as disk_errors
+from weakseg.artifacts.atomic import read_json as read_json
 from weakseg.artifacts.atomic import remove_partials as remove_partials
 from weakseg.artifacts.atomic import write_bytes as write_bytes
 from weakseg.artifacts.atomic import write_json as write_json
 from weakseg.artifacts.atomic import write_text as write_text
+from weakseg.artifacts.figures import plain as plain
 from weakseg.artifacts.fingerprint import differences as differences
 from weakseg.artifacts.fingerprint import fingerprint as fingerprint
 from weakseg.artifacts.finished import FinishedRun as FinishedRun

@@ -72,6 +72,21 @@ def write_json(target: Path | str, content: Any) -> None:
     write_text(target, text + "\n")
 
 
+def read_json(path: Path | str) -> Any:
+    """Read what `write_json` wrote.
+
+    Raises:
+        ArtifactError: If the file is missing or is no JSON.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path} is missing: run the stage that makes it again") from error
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}): run its stage again") from error
+
+
 def remove_partials(folder: Path | str) -> int:
     """Delete the temporary files that killed writers left below `folder`; return how many."""
     leftovers = [path for path in Path(folder).rglob(f"{PARTIAL}*") if path.is_file()]

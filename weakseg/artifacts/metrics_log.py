@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from weakseg.artifacts.atomic import disk_errors
+from weakseg.artifacts.figures import plain
 
 
 class MetricsLog:
@@ -29,7 +28,7 @@ class MetricsLog:
         Raises:
             ArtifactError: If the disk refuses; the file then ends with its last whole row.
         """
-        line = json.dumps({key: _plain(value) for key, value in row.items()}, allow_nan=False)
+        line = json.dumps(plain(row), allow_nan=False)
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             end = self._drop_partial_line()
@@ -77,11 +76,3 @@ class MetricsLog:
         size = sum(map(len, self._lines()))
         os.truncate(self.path, size)
         return size
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from weakseg.artifacts.atomic import disk_errors, remove_partials, write_json
+from weakseg.artifacts.figures import plain
 from weakseg.artifacts.fingerprint import canonical
 from weakseg.artifacts.lock import FolderLock
 from weakseg.artifacts.manifest import (
@@ -116,7 +117,7 @@ class RunFolder(RunPaths):
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json`, mark the run as complete and let the folder go."""
-        write_json(self.summary_path, canonical(summary))
+        write_json(self.summary_path, plain(summary))
         finished = self.manifest.finished or now()
         self._become(status=COMPLETE, finished=finished)
         self.close()
