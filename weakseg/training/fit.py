@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from weakseg.data.batches import make_loader
 from weakseg.training.engine import make_fabric, repeatable_kernels
 from weakseg.training.errors import TrainingError
 from weakseg.training.metrics_log import MetricsLog
@@ -146,8 +147,6 @@ class _Loop:
 
     def train_epoch(self, dataset: Dataset[Any], sampler: BatchOrder, step_loss: StepLoss) -> None:
         """Take the steps of the epoch that are still to be taken."""
-        from weakseg.data.batches import make_loader  # noqa: PLC0415
-
         state, settings = self.state, self.settings
         left = _batches(sampler, state.at.epoch, settings)[state.at.batch :]
         loader = make_loader(dataset, left, workers=settings.workers)
