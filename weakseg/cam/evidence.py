@@ -119,13 +119,13 @@ def calibrate(
     *,
     background_quantile: float = 0.95,
     peak_quantile: float = 0.99,
-    strong_share: float = 0.25,
+    strong_share: float = 0.5,
 ) -> Calibration:
     """Choose the calibration from image labels alone; no mask has a part in it.
 
     * `offset` is the median, over smoke-free training frames, of the `background_quantile` of a
       frame's raw map: in the typical frame without smoke 95 % of the pixels are no evidence.
-    * `scale` is chosen so that the strongest quarter (`strong_share`) of the training frames with
+    * `scale` is chosen so that the stronger half (`strong_share`) of the training frames with
       smoke have their peak at full evidence, a peak being the `peak_quantile` of the map. If the
       classifier has learnt so little that these peaks lie below the offset, the offset is set to
       0, and `scale` to those peaks.
