@@ -13,10 +13,10 @@ import numpy as np
 from weakseg.checks import check_at_least
 
 FEWEST_SCENES = 6
-HELD_OUT = 0.2
+HELD_OUT = 1 / 6
 """Share of the scenes in each of val and test."""
 SMOKE_WITH_CHIMNEY = {"train": 0.85, "val": 0.5, "test": 0.5}
-SMOKE_WITHOUT_CHIMNEY = {"train": 0.35, "val": 0.5, "test": 0.5}
+SMOKE_WITHOUT_CHIMNEY = {"train": 0.5, "val": 0.5, "test": 0.5}
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ def cast_scenes(*, scenes: int, frames_per_scene: int, seed: int) -> list[SceneC
 
 def _roles(split: str, count: int) -> list[tuple[bool, bool]]:
     """Deal out (chimney, smoke) by quota, so that small sets hold every label too."""
-    with_chimney = (count + 1) // 2
+    # An even number, so that exactly half of them can smoke.
+    with_chimney = max(1, 2 * round(count / 4))
     without = count - with_chimney
     smoking = max(1, round(SMOKE_WITH_CHIMNEY[split] * with_chimney))
     also = min(without - 1, round(SMOKE_WITHOUT_CHIMNEY[split] * without))
@@ -89,8 +90,8 @@ def _cast(
 ) -> SceneCast:
     chimney, smoke = role
     fog, steam, waits = rng.random(3)
-    longest = max(0, min(2, frames - 2))
-    quiet = int(rng.integers(0, longest + 1)) if waits < 0.6 else 0
+    # Half of the frames, more or less: the same place with and without smoke.
+    quiet = min(frames - 1, int(frames * (0.3 + 0.4 * waits)))
     return SceneCast(
         number=number,
         split=split,

@@ -25,6 +25,11 @@ VISIBLE_OPACITY = 0.2
 """Smoke of less opacity does not count as smoke in the masks: a person would hardly see it."""
 
 
+CONTRAST = 0.13
+"""Smoke differs at least so much in brightness from what it rises before, in [0, 1]."""
+DRAWS = 8
+
+
 @dataclass(frozen=True)
 class Plume:
     """Smoke or steam from one source; lengths are shares of the frame.
@@ -61,7 +66,14 @@ class Plume:
 
 
 def draw_smoke(
-    rng: np.random.Generator, *, x: float, y: float, light: Colour, narrow: bool, share: float
+    rng: np.random.Generator,
+    *,
+    x: float,
+    y: float,
+    light: Colour,
+    narrow: bool,
+    share: float,
+    behind: tuple[float, ...] = (),
 ) -> Plume:
     """Draw a smoke plume.
 
@@ -72,9 +84,17 @@ def draw_smoke(
         light: Colour of the scene's light.
         narrow: From a chimney's mouth rather than from burning ground.
         share: Of the frame that it covers when it is fully grown, about.
+        behind: Brightness of what it rises before, in [0, 1]; smoke that nobody could see
+            against it is drawn again.
     """
     tint = mix(rgb(255, 255, 255), rgb(236, 200, 160), float(rng.beta(1.0, 2.0)))
-    level = 1.0 - 0.7 * float(rng.uniform()) ** 1.4
+    levels = 1.0 - 0.7 * rng.uniform(size=DRAWS) ** 1.4
+    white = float((tint * light).mean())
+    contrasts = [min((abs(white * level - b) for b in behind), default=1.0) for level in levels]
+    level = next(
+        (v for v, c in zip(levels, contrasts, strict=True) if c > CONTRAST),
+        levels[int(np.argmax(contrasts))],
+    )
     plume = _draw(
         rng,
         x=x,
@@ -82,7 +102,7 @@ def draw_smoke(
         wind=float(rng.normal(0, 0.9)),
         mouth=float(rng.uniform(0.015, 0.03) if narrow else rng.uniform(0.03, 0.08)),
         growth=float(rng.uniform(0.07, 0.17)),
-        depth=float(rng.uniform(1.2, 5.0)),
+        depth=float(rng.uniform(2.0, 5.0)),
         fade=float(rng.uniform(0.35, 0.9)),
         colour=tint * light * np.float32(level),
     )

@@ -37,7 +37,7 @@ from weakseg.data.synthetic.terrain import (
     paint_ridge,
 )
 
-FIRST_SHARE, LAST_SHARE = 0.035, 0.2
+FIRST_SHARE, LAST_SHARE = 0.05, 0.2
 """Of the frame, what a grown plume covers: drawn evenly on a logarithmic scale."""
 SMOKE_START = 0.5
 STEAM_START = 1.0
@@ -163,9 +163,16 @@ def _draw_smoke(
             hidden = rng.random() < 0.5
             y = min(0.9, skyline + (0.01 if hidden else float(rng.uniform(0.02, 0.06))))
             level = level - 1 if hidden else level
-        plume = draw_smoke(rng, x=x, y=y, light=sky.light, narrow=narrow, share=share)
+        behind = (float(sky.horizon.mean()), _brightness(ridges[max(level, 0)]))
+        plume = draw_smoke(
+            rng, x=x, y=y, light=sky.light, narrow=narrow, share=share, behind=behind
+        )
         plumes.append((plume, level))
     return plumes
+
+
+def _brightness(ridge: Ridge) -> float:
+    return float((ridge.tone.mean(axis=-1) * ridge.cover).sum() / max(ridge.cover.sum(), 1.0))
 
 
 def _draw_fog(

@@ -53,7 +53,7 @@ class SyntheticSource:
 
     Args:
         folder: Where the data set is or will be.
-        scenes: How many, at least 6: a fifth each for val and test.
+        scenes: How many, at least 6: a sixth each for val and test.
         frames_per_scene: Moments of each scene, at least 1.
         size: Side of the frames in pixels, at least 32.
         seed: Names the data set, at least 0.
