@@ -1,0 +1,21 @@
+"""Refine evidence into pseudo-masks: steps, thresholds without masks, and the cut."""
+
+from weakseg.refine.background import Background as Background
+from weakseg.refine.choice import ThresholdChoice as ThresholdChoice
+from weakseg.refine.choice import ThresholdRule as ThresholdRule
+from weakseg.refine.crf import DenseCrf as DenseCrf
+from weakseg.refine.masks import MaskRule as MaskRule
+from weakseg.refine.masks import confidence as confidence
+from weakseg.refine.masks import to_mask as to_mask
+from weakseg.refine.pipeline import RefineResult as RefineResult
+from weakseg.refine.pipeline import recipe_settings as recipe_settings
+from weakseg.refine.pipeline import refine as refine
+from weakseg.refine.statistics import EvidenceStatistics as EvidenceStatistics
+from weakseg.refine.step import FrameContext as FrameContext
+from weakseg.refine.step import Step as Step
+from weakseg.refine.thresholds import FalseAlarmThreshold as FalseAlarmThreshold
+from weakseg.refine.thresholds import FixedThreshold as FixedThreshold
+from weakseg.refine.thresholds import HighestThreshold as HighestThreshold
+from weakseg.refine.thresholds import SizeThreshold as SizeThreshold
+from weakseg.refine.two_classes import MixtureThreshold as MixtureThreshold
+from weakseg.refine.two_classes import OtsuThreshold as OtsuThreshold
