@@ -23,7 +23,7 @@ from weakseg.data.sampling import EpochSampler as EpochSampler  # noqa: PLC0414 
 from weakseg.data.sampling import Key
 from weakseg.data.transforms import Augmentation, plain_pipeline
 from weakseg.errors import DataError
-from weakseg.labels import IGNORE, SMOKE
+from weakseg.labels import BACKGROUND, IGNORE, SMOKE
 
 Item = dict[str, Tensor]
 WEIGHT_LEVELS = 255.0
@@ -35,12 +35,13 @@ class SegmentationItem:
 
     Args:
         frame: The frame.
-        mask_path: PNG of class ids 0, 1, 255 (ignore) at the frame's size.
+        mask_path: PNG of class ids 0, 1, 255 (ignore) at the frame's size; None is background
+            everywhere, as in a frame known to be smoke-free.
         weight_path: 8-bit PNG of per-pixel weights, 255 for 1; None weighs all pixels alike.
     """
 
     frame: Frame
-    mask_path: Path
+    mask_path: Path | None
     weight_path: Path | None = None
 
 
@@ -219,7 +220,9 @@ def _randomness(seed: int, epoch: int, index: int) -> Iterator[None]:
         yield
 
 
-def _training_mask(path: Path, frame: FrameArray) -> Mask:
+def _training_mask(path: Path | None, frame: FrameArray) -> Mask:
+    if path is None:
+        return np.full(frame.shape[:2], BACKGROUND, dtype=np.uint8)
     mask = read_ids(path)
     if mask.shape != frame.shape[:2]:
         raise DataError(

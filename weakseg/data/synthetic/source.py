@@ -61,8 +61,8 @@ class SyntheticSource:
     """
 
     folder: str
-    scenes: int = 60
-    frames_per_scene: int = 6
+    scenes: int = 120
+    frames_per_scene: int = 3
     size: int = 192
     seed: int = 0
     quarantine: str | None = None
