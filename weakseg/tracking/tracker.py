@@ -34,7 +34,7 @@ class Panel:
 
 
 class Tracker(Protocol):
-    """A place that shows runs beside each other. Calls before `start` or after `finish` do nothing."""
+    """A place that shows runs beside each other; out of `start` ... `finish`, calls do nothing."""
 
     def start(
         self,

@@ -49,7 +49,7 @@ class WandbTracker:
     project: str = "weakseg"
     entity: str | None = None
     tags: Sequence[str] = ()
-    init_timeout_seconds: float = 15.0
+    init_timeout_seconds: float = 10.0
     _run: Any = field(default=None, init=False, repr=False)
     _environment: dict[str, str | None] = field(default_factory=dict, init=False, repr=False)
 
@@ -129,6 +129,8 @@ class WandbTracker:
                     "wandb cannot connect (%s): going on offline; upload later with `wandb sync`",
                     _one_line(error),
                 )
+                # Its service still holds the id of the run that timed out, and would refuse it.
+                wandb.teardown()
         return wandb.init(**arguments, mode="offline", settings=settings)
 
     def _finish(self, summary: Mapping[str, Any], status: str) -> None:
@@ -195,11 +197,13 @@ def _artifact(name: str, type: str, paths: Sequence[Path]) -> Any:
     import wandb  # noqa: PLC0415
 
     artifact = wandb.Artifact(name, type=type)
-    for path in paths:
-        if path.is_dir():
-            artifact.add_dir(str(path), name=path.name)
-        else:
-            artifact.add_file(str(path))
+    for root in paths:
+        files = sorted(root.rglob("*")) if root.is_dir() else [root]
+        for path in files:
+            if path.is_file():
+                # Immutable: products are never rewritten, so no second copy is staged.
+                relative = path.relative_to(root.parent).as_posix()
+                artifact.add_file(str(path.resolve()), name=relative, policy="immutable")
     return artifact
 
 

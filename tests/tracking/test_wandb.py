@@ -1,0 +1,220 @@
+"""Tracking stays inside the run folder, survives resumes, and never stops a run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from weakseg.arrays import FrameArray, Mask
+from weakseg.tracking import NoTracker, Panel, Tracker, WandbTracker
+
+
+class FakeRun:
+    """Remembers what it is told, and fails where asked."""
+
+    def __init__(self, failing: str = "") -> None:
+        self.failing = failing
+        self.rows: list[dict[str, Any]] = []
+        self.summary: dict[str, Any] = {}
+        self.exit_code: int | None = None
+
+    def define_metric(self, *_: str, **__: str) -> None:
+        pass
+
+    def log(self, row: dict[str, Any]) -> None:
+        if self.failing == "log":
+            raise RuntimeError("disk\n full")
+        self.rows.append(row)
+
+    def finish(self, exit_code: int) -> None:
+        if self.failing == "finish":
+            raise BrokenPipeError("service is gone")
+        self.exit_code = exit_code
+
+
+class FakeError(Exception):
+    pass
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A stand-in for the wandb package: no process, no network."""
+    module = SimpleNamespace(
+        run=FakeRun(), calls=[], offline_only=False, torn_down=0, environment={}, Error=FakeError
+    )
+
+    def init(**arguments: Any) -> FakeRun:
+        module.calls.append(arguments)
+        module.environment = {k: v for k, v in os.environ.items() if k.startswith("WANDB")}
+        if module.offline_only and arguments["mode"] == "online":
+            raise FakeError("no network")
+        return module.run  # type: ignore[no-any-return]
+
+    def teardown() -> None:
+        module.torn_down += 1
+
+    module.init, module.teardown = init, teardown
+    module.Settings = lambda **settings: settings
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    return module
+
+
+def begin(tracker: Tracker, folder: Path) -> None:
+    tracker.start(folder, name="vit", group=None, job_type="stage1", config={"lr": 0.1})
+
+
+def test_every_folder_of_wandb_lies_in_the_run_and_the_environment_comes_back(
+    tmp_path: Path, fake: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_DIR", "/mine")
+    monkeypatch.delenv("WANDB_CACHE_DIR", raising=False)
+    tracker = WandbTracker()
+    begin(tracker, tmp_path)
+    assert len(fake.environment) >= 5
+    assert {fake.environment[name] for name in fake.environment} == {str(tmp_path / "wandb")}
+    tracker.finish({}, "finished")
+    assert os.environ["WANDB_DIR"] == "/mine"
+    assert "WANDB_CACHE_DIR" not in os.environ
+
+
+def test_resumed_run_keeps_its_id(tmp_path: Path, fake: SimpleNamespace) -> None:
+    for _ in range(2):
+        tracker = WandbTracker()
+        begin(tracker, tmp_path)
+        tracker.finish({}, "interrupted")
+    first, second = fake.calls
+    assert first["id"] == second["id"] == (tmp_path / "wandb_id.txt").read_text().strip()
+    assert second["resume"] == "allow"
+    assert fake.run.exit_code == 1
+
+
+def test_rows_may_step_back_and_hold_nan(tmp_path: Path, fake: SimpleNamespace) -> None:
+    tracker = WandbTracker()
+    begin(tracker, tmp_path)
+    tracker.log({"loss": np.float32(0.5)}, 7)
+    tracker.log({"loss": float("nan")}, 3)
+    assert fake.run.rows == [{"loss": 0.5, "step": 7}, {"loss": None, "step": 3}]
+    tracker.finish({"iou": 0.5}, "finished")
+    assert fake.run.summary == {"iou": 0.5, "status": "finished"}
+    assert fake.run.exit_code == 0
+
+
+@pytest.mark.parametrize("failing", ["log", "finish"])
+def test_failing_tracker_warns_once_and_is_off(
+    tmp_path: Path, fake: SimpleNamespace, caplog: pytest.LogCaptureFixture, failing: str
+) -> None:
+    fake.run.failing = failing
+    tracker = WandbTracker()
+    begin(tracker, tmp_path)
+    with caplog.at_level(logging.WARNING):
+        for step in range(3):
+            tracker.log({"loss": 1.0}, step)
+        tracker.finish({}, "finished")
+        tracker.log({"loss": 1.0}, 4)
+    assert len(caplog.records) == 1
+    assert f"wandb failed at {failing}" in caplog.text
+    assert "the run goes on without it" in caplog.text
+
+
+def test_online_without_a_server_goes_on_offline(
+    tmp_path: Path, fake: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.offline_only = True
+    tracker = WandbTracker(mode="online")
+    begin(tracker, tmp_path)
+    assert [call["mode"] for call in fake.calls] == ["online", "offline"]
+    assert fake.torn_down == 1
+    assert "going on offline" in caplog.text
+    tracker.log({"loss": 1.0}, 1)
+    assert fake.run.rows == [{"loss": 1.0, "step": 1}]
+
+
+def test_start_that_fails_is_told_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not installed
+    tracker = WandbTracker()
+    begin(tracker, tmp_path)
+    tracker.log({"loss": 1.0}, 1)
+    tracker.finish({}, "finished")
+    assert "wandb failed at start" in caplog.text
+
+
+def test_disabled_and_unstarted_trackers_touch_nothing(
+    tmp_path: Path, fake: SimpleNamespace, plume: FrameArray, plume_mask: Mask
+) -> None:
+    trackers: list[Tracker] = [WandbTracker(mode="disabled"), NoTracker()]
+    for tracker in trackers:
+        begin(tracker, tmp_path)
+        tracker.log({"loss": 1.0}, 1)
+        tracker.images("panels", [Panel(plume, {"truth": plume_mask})], 1)
+        tracker.table("frames", ["id"], [["a"]])
+        tracker.artifact("masks", "masks", [tmp_path])
+        tracker.finish({}, "finished")
+    WandbTracker().finish({}, "failed")
+    assert list(tmp_path.iterdir()) == []
+    assert fake.calls == []
+
+
+def test_wrong_settings_are_refused(plume: FrameArray) -> None:
+    with pytest.raises(ValueError, match="mode must be one of"):
+        WandbTracker(mode="cloud")
+    with pytest.raises(ValueError, match="init_timeout_seconds"):
+        WandbTracker(init_timeout_seconds=0)
+    with pytest.raises(ValueError, match="truth must have shape"):
+        Panel(plume, {"truth": np.zeros((2, 2), np.uint8)})
+
+
+REAL = """
+import sys
+from pathlib import Path
+import numpy as np
+from weakseg.tracking import Panel, WandbTracker
+folder = Path(sys.argv[1])
+(folder / "masks").mkdir()
+(folder / "masks" / "a.png").write_bytes(b"mask")
+tracker = WandbTracker(tags=["test"])
+tracker.start(folder, name="vit", group="sweep", job_type="stage1", config={"cam": {"flip": True}})
+tracker.log({"loss": 0.5}, 7)
+mask = np.zeros((16, 16), np.uint8)
+mask[:4], mask[4:6] = 1, 255
+tracker.images("panels", [Panel(np.zeros((16, 16, 3), np.uint8), {"truth": mask}, "a")], 8)
+tracker.table("frames", ["id", "iou"], [["a", 0.5], ["b", 1.0]])
+tracker.artifact("pseudo", "masks", [folder / "masks"])
+tracker.finish({"iou": 0.25}, "finished")
+"""
+
+
+@pytest.mark.slow
+def test_offline_run_is_read_back_by_wandbs_own_tool(tmp_path: Path) -> None:
+    home, run = tmp_path / "home", tmp_path / "run"
+    home.mkdir()
+    run.mkdir()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "XDG_"))}
+    environment["HOME"] = str(home)
+    subprocess.run([sys.executable, "-c", REAL, str(run)], env=environment, check=True, timeout=120)
+    assert list(home.iterdir()) == []
+    (log_file,) = run.glob("wandb/offline-run-*/*.wandb")
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(log_file)]
+    answer = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    text = answer.stdout
+    records = [json.loads(line) for line in text.splitlines()]
+    rows = [one["history"]["item"] for one in records if one["type"] == "history"]
+    assert (rows[0]["loss"], rows[0]["step"]) == (0.5, 7)
+    assert "panels._type" in rows[1]
+    artifacts = [one["artifact"] for one in records if one["type"] == "artifact"]
+    pseudo = next(one for one in artifacts if one["name"] == "pseudo")
+    assert [item["path"] for item in pseudo["manifest"]["contents"]] == ["masks/a.png"]
+    for expected in ('"iou":0.25', '"sweep"', '"stage1"', '"test"'):
+        assert expected in text
