@@ -1,0 +1,12 @@
+"""Tell a run to people: one self-contained page, and the pictures on it."""
+
+from weakseg.report.page import Card as Card
+from weakseg.report.page import PanelRow as PanelRow
+from weakseg.report.page import Report as Report
+from weakseg.report.page import Table as Table
+from weakseg.report.page import write_report as write_report
+from weakseg.report.pictures import comparison as comparison
+from weakseg.report.pictures import heatmap as heatmap
+from weakseg.report.pictures import overlay as overlay
+from weakseg.report.pictures import panel_sheet as panel_sheet
+from weakseg.report.pictures import shrink as shrink
