@@ -18,8 +18,8 @@ from weakseg.labels import IGNORE, SMOKE
 
 Colour = tuple[int, int, int]
 
-# Okabe and Ito's palette: told apart by colour-blind eyes too.
-SMOKE_COLOUR: Final[Colour] = (230, 75, 0)
+# After the palette of Okabe and Ito: told apart by colour-blind eyes too.
+SMOKE_COLOUR: Final[Colour] = (222, 45, 145)
 IGNORE_COLOUR: Final[Colour] = (240, 228, 66)
 HIT_COLOUR: Final[Colour] = (0, 178, 130)
 FALSE_ALARM_COLOUR: Final[Colour] = (230, 75, 0)
@@ -64,7 +64,7 @@ def overlay(frame: FrameArray, layer: Mask | ScoreMap, *, opacity: float = 0.45)
     check_in_unit(opacity=opacity)
     if np.issubdtype(layer.dtype, np.floating):
         score = _fit_score(layer, frame)
-        strength = (np.minimum(score * 2, 1) * max(opacity, 0.6))[..., None]
+        strength = (np.minimum(score * 2, 1) * np.float32(max(opacity, 0.6)))[..., None]
         return _blend(frame, heatmap(score), strength)
     mask = _fit_mask(layer, frame)
     drawn = _tint(frame, mask == IGNORE, IGNORE_COLOUR, opacity)
