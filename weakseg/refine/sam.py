@@ -1,0 +1,282 @@
+"""Let the Segment Anything Model complete the plume, where it agrees with the evidence."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from weakseg.arrays import FrameArray, ScoreMap, Scores
+from weakseg.checks import check_at_least, check_in_unit, check_one_of, check_positive
+from weakseg.errors import WeightsError
+from weakseg.labels import SMOKE
+from weakseg.models.sam import KINDS, load_sam
+from weakseg.models.weights import sha256_of_weights
+from weakseg.refine.acceptance import COMBINATIONS, RULES, accepts, combine_scores, iou
+from weakseg.refine.embeddings import Embedding, cached_embedding, embedding_path
+from weakseg.refine.prompts import BoolMap, box_of, grid_within, peaks_of, regions_of
+from weakseg.refine.step import FrameContext, check_scores, scores_of_smoke
+
+log = logging.getLogger(__name__)
+
+PROMPTS: Final = ("boxes", "points", "both", "automatic")
+
+_POINTS, _PADDING = 3, -1  # Points a region is asked with; SAM's label of "no point".
+_NOT_SETTINGS: Final = {"checkpoint", "device", "points_per_batch"}
+
+
+@dataclass(frozen=True)
+class SamStep:
+    """Ask SAM what the evidence lies on, and add what it says where the two agree.
+
+    SAM draws exact borders but does not know smoke: on diffuse plumes it is often wrong, so its
+    masks count only under an acceptance rule, and a frame where none is accepted keeps its scores.
+
+    Args:
+        kind: "vit_t" (MobileSAM), "vit_b", "vit_l" or "vit_h".
+        checkpoint: File of weights that fit the kind, read at first use.
+        prompts: "boxes" asks once a region with its box; "points" with its highest pixels; "both"
+            with both; "automatic" asks at every point of a grid that falls on the evidence, which
+            takes some ten times as long.
+        seed_threshold: Smoke score in (0, 1] from which a pixel belongs to a region.
+        max_regions: Only the largest regions are asked about, at least 1.
+        points_per_side: Of the grid over the whole frame, at least 1.
+        points_per_batch: Points SAM answers at once, at least 1; it costs memory only.
+        min_quality: Automatic masks that SAM itself rates lower are dropped, in [0, 1].
+        min_stability: Automatic masks less stable than this are dropped, in [0, 1].
+        max_area: Masks above this share of the frame are dropped, in (0, 1].
+        acceptance: "iou", "sepl" or "none", see `weakseg.refine.acceptance.accepts`.
+        acceptance_threshold: IoU that the rule "iou" asks for, in [0, 1].
+        combine: "union" (SAM only adds) or "blend" (it also trims), see `combine_scores`.
+        weight: How far a mask moves a score, in [0, 1].
+        floor: Evidence from which a pixel can lose nothing to SAM, in [0, 1].
+        device: Where SAM runs, "cpu" or as torch names it.
+
+    References:
+        Kirillov et al., "Segment Anything", ICCV 2023. The automatic masks, their acceptance and
+        the union with the CAM follow Zhang and Hsu, arXiv 2507.21959.
+    """
+
+    kind: str = "vit_t"
+    checkpoint: str | None = None
+    prompts: str = "boxes"
+    seed_threshold: float = 0.3
+    max_regions: int = 8
+    points_per_side: int = 16
+    points_per_batch: int = 64
+    min_quality: float = 0.7
+    min_stability: float = 0.8
+    max_area: float = 0.5
+    acceptance: str = "iou"
+    acceptance_threshold: float = 0.4
+    combine: str = "union"
+    weight: float = 0.5
+    floor: float = 0.7
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Refuse settings out of range; the file is looked for at first use."""
+        check_one_of(KINDS, kind=self.kind)
+        check_one_of(PROMPTS, prompts=self.prompts)
+        check_one_of(RULES, acceptance=self.acceptance)
+        check_one_of(COMBINATIONS, combine=self.combine)
+        shares = ("min_quality", "min_stability", "acceptance_threshold", "weight", "floor")
+        check_in_unit(**{name: getattr(self, name) for name in shares})
+        above_zero = {"seed_threshold": self.seed_threshold, "max_area": self.max_area}
+        check_positive(**above_zero)
+        check_in_unit(**above_zero)
+        check_at_least(
+            1,
+            max_regions=self.max_regions,
+            points_per_side=self.points_per_side,
+            points_per_batch=self.points_per_batch,
+        )
+
+    @property
+    def name(self) -> str:
+        """The name the step goes by in messages and reports."""
+        return "sam"
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Hash of the weights' file.
+
+        Raises:
+            WeightsError: If no checkpoint is set, or there is no such file.
+        """
+        if not self.checkpoint:
+            raise WeightsError(
+                "SAM needs a file of weights that fit its kind: set its checkpoint "
+                "(`sam_checkpoint=FILE` on the command line)"
+            )
+        if not Path(self.checkpoint).is_file():
+            raise WeightsError(f"there is no weights file {self.checkpoint}: correct the path")
+        return sha256_of_weights(self.checkpoint)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what changes the output, ready for JSON."""
+        kept = {key: value for key, value in asdict(self).items() if key not in _NOT_SETTINGS}
+        return kept | {"weights_sha256": self.weights_sha256}
+
+    def __call__(self, frame: FrameArray, scores: Scores, context: FrameContext) -> Scores:
+        """Refine `scores` by SAM's masks of `frame`.
+
+        Args:
+            frame: (H, W, 3) uint8, RGB.
+            scores: (2, H, W) float32 in [0, 1], summing to 1.
+            context: Gives the evidence that peaks and floor look at, and the cache.
+
+        Returns:
+            (2, H, W) float32 in [0, 1], summing to 1. Without a pixel at the seed threshold, or an
+            accepted mask, the scores come back as they are.
+        """
+        check_scores(scores, height=frame.shape[0], width=frame.shape[1], source="the step before")
+        smoke: ScoreMap = scores[SMOKE]
+        regions = regions_of(smoke >= self.seed_threshold, limit=self.max_regions)
+        if not regions:
+            return scores
+        candidates = self.candidates(frame, smoke * context.evidence, regions, context)
+        accepted = [mask for mask in candidates if self._accepts(mask, regions)]
+        log.debug("%s: %d of %d masks", context.frame_id, len(accepted), len(candidates))
+        if not accepted:
+            return scores
+        return scores_of_smoke(
+            combine_scores(
+                smoke,
+                accepted,
+                regions,
+                evidence=context.evidence,
+                combine=self.combine,
+                weight=self.weight,
+                floor=self.floor,
+            )
+        )
+
+    def candidates(
+        self, frame: FrameArray, height: ScoreMap, regions: Sequence[BoolMap], context: FrameContext
+    ) -> list[BoolMap]:
+        """Return SAM's masks (H, W) before any acceptance; `height` is what peaks are found in."""
+        predictor = _segment_anything().SamPredictor(self._model)
+        embedding = self._embedding(frame, predictor, context)
+        if self.prompts == "automatic":
+            return self._automatic(frame, embedding, height, regions)
+        _show(predictor, frame, embedding)
+        return self._asked(predictor, frame, height, regions)
+
+    @cached_property
+    def _model(self) -> Any:
+        log.debug("reading SAM %s from %s", self.kind, self.checkpoint)
+        # The hash first: it says in words when there is no file.
+        assert self.weights_sha256
+        return load_sam(self.kind, self.checkpoint).to(self.device).requires_grad_(False)
+
+    def _accepts(self, mask: BoolMap, regions: Sequence[BoolMap]) -> bool:
+        return accepts(
+            mask,
+            regions,
+            rule=self.acceptance,
+            threshold=self.acceptance_threshold,
+            max_area=self.max_area,
+        )
+
+    def _embedding(self, frame: FrameArray, predictor: Any, context: FrameContext) -> Embedding:
+        def compute() -> Embedding:
+            predictor.set_image(frame)
+            features = predictor.get_image_embedding()
+            return np.asarray(features.cpu().numpy().astype(np.float16))
+
+        cache = context.cache_dir
+        sha = self.weights_sha256
+        return cached_embedding(
+            embedding_path(cache, frame, weights_sha256=sha) if cache is not None else None,
+            compute,
+        )
+
+    def _asked(
+        self, predictor: Any, frame: FrameArray, height: ScoreMap, regions: Sequence[BoolMap]
+    ) -> list[BoolMap]:
+        """Ask about every region at once; points leave SAM a choice of three masks each."""
+        size, device = frame.shape[:2], predictor.device
+        boxes = points = labels = None
+        if self.prompts in ("boxes", "both"):
+            corners = torch.from_numpy(np.stack([box_of(region) for region in regions]))
+            boxes = predictor.transform.apply_boxes_torch(corners, size).to(device)
+        if self.prompts in ("points", "both"):
+            coordinates, labels = _padded([peaks_of(height, r, limit=_POINTS) for r in regions])
+            points = predictor.transform.apply_coords_torch(coordinates, size).to(device)
+            labels = labels.to(device)
+        masks, _, _ = predictor.predict_torch(points, labels, boxes, multimask_output=boxes is None)
+        answers = masks.cpu().numpy().astype(bool)  # (regions, 1 or 3, H, W)
+        return [_closest(answer, region) for answer, region in zip(answers, regions, strict=True)]
+
+    def _automatic(
+        self,
+        frame: FrameArray,
+        embedding: Embedding,
+        height: ScoreMap,
+        regions: Sequence[BoolMap],
+    ) -> list[BoolMap]:
+        """Ask at the grid points on the evidence: only there can a mask be accepted."""
+        per_region = (
+            np.concatenate(
+                [
+                    grid_within(region, points_per_side=self.points_per_side),
+                    peaks_of(height, region, limit=_POINTS),
+                ]
+            )
+            for region in regions
+        )
+        points = np.unique(np.concatenate(list(per_region)), axis=0)
+        generator = _segment_anything().SamAutomaticMaskGenerator(
+            self._model,
+            points_per_side=None,
+            point_grids=[points / np.array(frame.shape[1::-1])],
+            points_per_batch=self.points_per_batch,
+            pred_iou_thresh=self.min_quality,
+            stability_score_thresh=self.min_stability,
+        )
+        # The generator would embed the frame again: it has one crop, the frame.
+        generator.predictor.set_image = lambda image: _show(generator.predictor, image, embedding)
+        return [np.asarray(found["segmentation"], bool) for found in generator.generate(frame)]
+
+
+def _segment_anything() -> Any:
+    """The package; `load_sam` has already said in words if it is missing."""
+    return importlib.import_module("segment_anything")
+
+
+def _show(predictor: Any, frame: FrameArray, embedding: Embedding) -> None:
+    """Put the predictor where `set_image` would, but for the cost."""
+    size = frame.shape[:2]
+    predictor.reset_image()
+    predictor.original_size = size
+    predictor.input_size = predictor.transform.get_preprocess_shape(
+        *size, predictor.transform.target_length
+    )
+    predictor.features = torch.from_numpy(embedding.astype(np.float32)).to(predictor.device)
+    predictor.is_image_set = True
+
+
+def _closest(masks: npt.NDArray[np.bool_], region: BoolMap) -> BoolMap:
+    """Return the mask of (N, H, W) that agrees best with a region."""
+    agreement = [iou(mask, region) for mask in masks]
+    closest: BoolMap = masks[int(np.argmax(agreement))]
+    return closest
+
+
+def _padded(points: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Stack (N, 2) points of several regions: (R, 3, 2) coordinates, (R, 3) labels."""
+    coordinates = torch.zeros(len(points), _POINTS, 2)
+    labels = torch.full((len(points), _POINTS), _PADDING, dtype=torch.int)
+    for i, found in enumerate(points):
+        coordinates[i, : len(found)] = torch.from_numpy(found)
+        labels[i, : len(found)] = 1
+    return coordinates, labels
