@@ -19,7 +19,6 @@ from weakseg.report.pictures import (
     FALSE_ALARM_COLOUR,
     HIT_COLOUR,
     IGNORE_COLOUR,
-    LONG_SIDE,
     MISS_COLOUR,
     SMOKE_COLOUR,
     data_uri,
@@ -124,7 +123,7 @@ def render(report: Report) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"shown": shown, "is_number": _is_number, "data_uri": _cached_uri()}
+    environment.filters |= {"shown": shown, "is_number": _is_number, "data_uri": data_uri}
     return environment.from_string(source).render(
         report=report,
         charts=charts(report.curves),
@@ -149,15 +148,3 @@ def shown(value: Any) -> str:
 
 def _is_number(value: Any) -> bool:
     return value is None or isinstance(value, int | float | np.number)
-
-
-def _cached_uri() -> Any:
-    """Pack an image once, though the page may name it twice."""
-    packed: dict[int, str] = {}
-
-    def uri(image: Picture) -> str:
-        if id(image) not in packed:
-            packed[id(image)] = data_uri(image, long_side=LONG_SIDE)
-        return packed[id(image)]
-
-    return uri
