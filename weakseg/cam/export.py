@@ -14,13 +14,13 @@ from torch.nn import functional as F
 from weakseg.cam.fusion import FUSIONS, fuse_maps, resize_maps
 from weakseg.cam.hooks import LayerTap, frozen
 from weakseg.cam.weighting import GRADIENT_METHODS, cam
-from weakseg.cam.windows import merge_windows, window_starts
 from weakseg.checks import check_at_least, check_one_of, check_positive, check_shape
 from weakseg.labels import BACKGROUND, SMOKE
-from weakseg.models import Classifier
+from weakseg.models import Classifier, LocalClassifier
 from weakseg.models.pooling import topk_mean
+from weakseg.models.windows import merge_windows, window_starts
 
-METHODS = ("cam", *GRADIENT_METHODS)
+METHODS = ("local", "cam", *GRADIENT_METHODS)
 
 _Layers: TypeAlias = "list[Tensor]"
 _BINARY = 2
@@ -35,8 +35,9 @@ class CamRecipe:
     zero, and no picture is stretched to [0, 1] by its own minimum and maximum.
 
     Args:
-        method: "layer_cam", "grad_cam", "grad_cam_pp", "hires_cam", or "cam", which needs no
-            gradients but an average pool (or top-k) and a linear head.
+        method: "local", the probabilities of a `LocalClassifier`'s positions; "layer_cam", "grad_cam",
+            "grad_cam_pp", "hires_cam"; or "cam", which needs no gradients but an average pool (or
+            top-k) and a linear head.
         layers: Names of layers; empty for the model's own choice (`Classifier.default_layers`).
         fusion: "product" (geometric mean), "mean" or "max" over layers.
         scales: The picture is resized by each factor, and the maps are averaged.
@@ -120,6 +121,8 @@ class CamRecipe:
         return total / (len(self.scales) * len(mirrors)), torch.stack(logits).mean(dim=0)
 
     def _one_pass(self, model: Classifier, images: Tensor) -> tuple[_Layers, Tensor]:
+        if self.method == "local":
+            return _local_maps(model, images)
         if self.method == "cam":
             return _exact_cam(model, images)
         layers = self.layers or tuple(model.default_layers())
@@ -157,8 +160,22 @@ def smoke_logit(logits: Tensor) -> Tensor:
     raise ValueError(f"the classifier has {logits.shape[1]} classes, but smoke needs 1 or 2")
 
 
+def _local_maps(model: Classifier, images: Tensor) -> tuple[_Layers, Tensor]:
+    """Probabilities of a classifier whose positions answer for themselves: no gradients needed."""
+    if not isinstance(model, LocalClassifier):
+        raise ValueError(
+            f"method=local needs a classifier with local heads (classifier.local=true), and "
+            f"{model.name} was built without: take method=layer_cam"
+        )
+    with torch.no_grad():
+        cells = model.cells(images)
+        return [cell.sigmoid() for cell in cells], model.pool(cells)
+
+
 def _exact_cam(model: Classifier, images: Tensor) -> tuple[_Layers, Tensor]:
     """CAM of the head's own weights, found by a linear head's answer at every position."""
+    if isinstance(model, LocalClassifier):
+        raise ValueError("method=cam needs classifier.local=false: take method=local")
     linear = getattr(model.backbone, "get_classifier", lambda: None)()
     if not isinstance(linear, nn.Linear) or model.pooling not in {"avg", "topk"}:
         raise ValueError(_no_cam(model))

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from weakseg.checks import check_at_least, check_in_unit, check_one_of, check_shape
 from weakseg.models import hub
-from weakseg.models.layers import has_layer
+from weakseg.models.layers import find_layer, has_layer
 from weakseg.models.pooling import gem, topk_mean
 from weakseg.models.resnet import move_stride_to_1x1
 from weakseg.models.weights import load_pretrained, sha256_of_weights
@@ -188,6 +188,11 @@ class Classifier(nn.Module):
         the last stage alone (`layer4` of a ResNet), which is the usual choice elsewhere.
         """
         return ["blocks.-1.norm1"] if self.patch_size is not None else self.layers()[-2:]
+
+    def new_parameters(self) -> list[nn.Parameter]:
+        """Give the parameters of the head, which start at random whatever the weights."""
+        modules = [find_layer(self.backbone, name) for name in self.head_names()]
+        return [parameter for module in modules for parameter in module.parameters()]
 
     def head_names(self) -> tuple[str, ...]:
         """Names of the modules that hold the last, class-specific weights."""

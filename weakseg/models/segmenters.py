@@ -109,9 +109,10 @@ class Segmenter(nn.Module):
         """Keyword arguments that build the same network, without its weights."""
         return dict(self._settings)
 
-    def encoder_parameters(self) -> list[nn.Parameter]:
-        """Give the encoder's parameters, which a recipe may train at a lower rate."""
-        return list(self._encoder.parameters())
+    def new_parameters(self) -> list[nn.Parameter]:
+        """Give the parameters outside the encoder, which start at random whatever the weights."""
+        encoder = {id(parameter) for parameter in self._encoder.parameters()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in encoder]
 
     @property
     def _encoder(self) -> nn.Module:

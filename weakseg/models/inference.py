@@ -1,0 +1,110 @@
+"""Segment whole frames of any size: shrunk to what the network knows, or by overlapping tiles."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from weakseg.arrays import FrameArray, ScoreMap
+from weakseg.checks import check_at_least, check_positive, check_shape
+from weakseg.labels import SMOKE
+from weakseg.models.windows import merge_windows, window_starts
+
+_UNIT = 32
+
+
+@dataclass(frozen=True)
+class TiledInference:
+    """How a segmenter reads a frame.
+
+    A frame whose longer side is at most `tile_above` times `image_size` is resized to the square
+    the network was trained on. A larger one is read in tiles of that size that overlap by half, at
+    its own resolution, so that small smoke keeps its pixels; tiles fade into one another.
+
+    Args:
+        image_size: Side in pixels of what the network reads, a multiple of 32.
+        tile_above: Longer side, in image sizes, from which a frame is tiled, at least 1.
+        scales: The frame is read at each scale, and the probabilities are averaged.
+        flip: Read the mirrored frame too.
+        batch_size: Tiles in one forward pass.
+    """
+
+    image_size: int = 256
+    tile_above: float = 1.75
+    scales: tuple[float, ...] | list[float] = (1.0,)
+    flip: bool = True
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        """Check the ranges; the config's lists become tuples."""
+        object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
+        check_at_least(_UNIT, image_size=self.image_size)
+        check_at_least(1, tile_above=self.tile_above, batch_size=self.batch_size)
+        check_at_least(1, scales=len(self.scales))
+        for scale in self.scales:
+            check_positive(scales=scale)
+        if self.image_size % _UNIT:
+            raise ValueError(f"image_size must be a multiple of {_UNIT}, got {self.image_size}")
+
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments that build the same."""
+        return {**asdict(self), "scales": list(self.scales)}
+
+    def is_tiled(self, height: int, width: int) -> bool:
+        """Say whether a frame of this size is read in tiles."""
+        return max(height, width) > self.tile_above * self.image_size
+
+    def __call__(self, model: nn.Module, frame: FrameArray) -> ScoreMap:
+        """Give the probability of smoke at every pixel.
+
+        Args:
+            model: (B, 3, h, w) float32 in [0, 1] -> (B, K, h, w) logits; in eval mode.
+            frame: (H, W, 3) uint8, RGB.
+
+        Returns:
+            (H, W) float32 in [0, 1].
+        """
+        check_shape((None, None, 3), frame=frame)
+        height, width = frame.shape[:2]
+        device = next(model.parameters()).device
+        image = torch.from_numpy(frame.copy()).to(device).permute(2, 0, 1)[None].float() / 255
+        with torch.inference_mode():
+            total = torch.zeros((1, 1, height, width), device=device)
+            views = [
+                (s, m) for s in self.scales for m in ((False, True) if self.flip else (False,))
+            ]
+            for scale, mirrored in views:
+                seen = image.flip(-1) if mirrored else image
+                smoke = self._read(model, seen, scale)
+                smoke = _resized(smoke[None, None], (height, width))
+                total += smoke.flip(-1) if mirrored else smoke
+            return (total[0, 0] / len(views)).clamp(0, 1).cpu().numpy()
+
+    def _read(self, model: nn.Module, image: Tensor, scale: float) -> Tensor:
+        """Give the smoke map (h, w) of `image` (1, 3, H, W) at one scale."""
+        height, width = image.shape[-2:]
+        if not self.is_tiled(height, width):
+            side = max(_UNIT, round(self.image_size * scale / _UNIT) * _UNIT)
+            return _smoke(model(_resized(image, (side, side))))[0]
+        size = [max(self.image_size, round(n * scale / _UNIT) * _UNIT) for n in (height, width)]
+        scaled = _resized(image, (size[0], size[1]))
+        tile = self.image_size
+        rows, columns = (window_starts(side, tile, _UNIT) for side in size)
+        corners = [(row, column) for row in rows for column in columns]
+        tiles = torch.cat([scaled[:, :, r : r + tile, c : c + tile] for r, c in corners])
+        maps = torch.cat([_smoke(model(part)) for part in tiles.split(self.batch_size)])
+        return merge_windows(maps[None], corners, (size[0], size[1]))[0]
+
+
+def _smoke(logits: Tensor) -> Tensor:
+    return logits.float().softmax(dim=1)[:, SMOKE]
+
+
+def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(images.shape[-2:]) == size:
+        return images
+    return F.interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False)
