@@ -29,7 +29,7 @@ DOORS = {f"weakseg.{name}" for name in LAYERS[-1]}
 RESERVED = {
     "hydra": {"weakseg.launch", *DOORS},
     "omegaconf": {"weakseg.launch", *DOORS},
-    "weakseg.data.truth": {"weakseg.stages.evaluation", "weakseg.stages.audit"},
+    "weakseg.data.truth": {"weakseg.stages.measuring", "weakseg.stages.audit"},
     "weakseg._core": {"weakseg.filtering", "weakseg.refine.crf", "weakseg.losses.energy"},
 }
 

@@ -1,0 +1,238 @@
+"""Stage 1: train a classifier on frame labels, export its CAMs, calibrate them to evidence."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from weakseg.arrays import ScoreMap
+from weakseg.artifacts import FinishedRun, RunFolder, read_cam, write_cam, write_frames, write_json
+from weakseg.artifacts.atomic import read_json
+from weakseg.cam import Calibration, CalibrationStatistics, CamRecipe, calibrate
+from weakseg.data import (
+    ClassificationData,
+    EpochSampler,
+    Frame,
+    dataset_fingerprint,
+    make_loader,
+    read_frame,
+    sha256_of,
+)
+from weakseg.metrics import auroc, average_precision, ece, fpr_at_tpr95
+from weakseg.models import Classifier, LocalClassifier, build_classifier, load_weights
+from weakseg.plans import Stage1Plan
+from weakseg.stages.optimisers import with_faster_head
+from weakseg.stages.pages import cams_page
+from weakseg.stages.work import Work, at_work, require_both_labels, settle_hardware
+from weakseg.training import FitSettings, fit, track
+
+log = logging.getLogger(__name__)
+
+CALIBRATION = "calibration.json"
+CLASSIFIER = "classifier.json"
+
+
+def run(plan: Stage1Plan, config: Mapping[str, Any]) -> Path:
+    """Run stage 1 as `plan` says; give its run folder."""
+    device = settle_hardware(plan.hardware, seed=plan.seed)
+    frames = plan.data.frames()
+    for split in ("train", "val"):
+        require_both_labels(frames, split)
+    classifier: Classifier = plan.classifier()
+    inputs = {"frames": dataset_fingerprint(frames), "weights": classifier.weights_sha256 or "none"}
+    with at_work(plan, config, kind="stage1", inputs=inputs, data=plan.data.settings()) as work:
+        if not work.run.is_complete:
+            started = time.monotonic()
+            train_classifier(plan, classifier, frames, work)
+            export_cams(plan.cam, classifier.to(device), frames, plan.image_size, work)
+            rows = calibrate_evidence(plan.calibration, frames, work.run)
+            summary = summarise(rows) | {"seconds": time.monotonic() - started}
+            work.tracker.finish(summary, "finished")
+            cams_page(work.run, rows, summary, plan.report_frames, config)
+            work.run.finish(summary)
+            _tell(work.run, summary)
+        return work.run.path
+
+
+def train_classifier(
+    plan: Stage1Plan, classifier: Classifier, frames: Sequence[Frame], work: Work
+) -> None:
+    """Fit the classifier to the labels of the training split; keep the best epoch by `val`."""
+    train = [frame for frame in frames if frame.split == "train"]
+    val = [frame for frame in frames if frame.split == "val"]
+    settings: FitSettings = plan.fit
+    labels = [frame.label for frame in train]
+    balance = labels if getattr(plan.loss, "balance", False) else None
+    is_local = isinstance(classifier, LocalClassifier)
+    write_json(work.run.path / CLASSIFIER, {**classifier.settings(), "local": is_local})
+    fit(
+        classifier,
+        optimizer_factory=with_faster_head(plan.optimizer, classifier, plan.head_lr_factor),
+        dataset=ClassificationData(
+            train, image_size=plan.image_size, augment=plan.augmentation, seed=plan.seed
+        ),
+        sampler=EpochSampler(
+            len(train),
+            seed=plan.seed,
+            batch_size=settings.batch_size,
+            balance=balance,
+            drop_last=True,
+        ),
+        step_loss=functools.partial(_step_loss, plan.loss),
+        validate=_validator(val, plan.image_size, settings),
+        monitor="selection",
+        settings=settings,
+        checkpoints=work.run.checkpoints,
+        on_log=work.log_row,
+        stop=work.stop,
+        log_path=work.run.metrics_path,
+    )
+
+
+def _step_loss(
+    loss: Callable[[Tensor, Tensor], Tensor], model: nn.Module, batch: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    return {"loss": loss(model(batch["image"]), batch["label"])}
+
+
+def _validator(
+    frames: Sequence[Frame], image_size: int, settings: FitSettings
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Measure a model by the image labels of `frames`."""
+    data = ClassificationData(frames, image_size=image_size)
+    size = settings.batch_size
+    batches = [
+        [(0, i) for i in range(start, min(start + size, len(frames)))]
+        for start in range(0, len(frames), size)
+    ]
+    labels = np.array([frame.label for frame in frames])
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        device = next(model.parameters()).device
+        loader = make_loader(data, batches, workers=settings.workers)
+        parts = [model(batch["image"].to(device)).float().mean(dim=1).cpu() for batch in loader]
+        logits = torch.cat(parts).double().numpy()
+        entropy = float(np.mean(np.logaddexp(0, np.where(labels == 1, -logits, logits))))
+        area = auroc(labels, logits)
+        # AUROC saturates on easy data: cross-entropy settles ties, far below AUROC's own steps.
+        return {"auroc": area, "cross_entropy": entropy, "selection": area - 1e-4 * entropy}
+
+    return validate
+
+
+def export_cams(
+    recipe: CamRecipe, model: Classifier, frames: Sequence[Frame], image_size: int, work: Work
+) -> None:
+    """Write the raw CAM and the logit of every frame that has none yet."""
+    missing = [frame for frame in frames if not cam_path(work.run.cams, frame.id).exists()]
+    for part in track(list(_parts(missing, recipe)), what="export CAMs", unit="batches"):
+        work.check_stop()
+        images = [_image(frame, None if recipe.window else image_size) for frame in part]
+        batch = torch.stack(images).to(next(model.parameters()).device)
+        maps, logits = recipe.raw_cam(model, batch)
+        for frame, raw, logit in zip(part, maps.cpu().numpy(), logits.tolist(), strict=True):
+            write_cam(cam_path(work.run.cams, frame.id), raw, logit)
+
+
+def _parts(frames: Sequence[Frame], recipe: CamRecipe) -> Iterator[Sequence[Frame]]:
+    """Cut into batches; whole frames of different sizes cannot share one."""
+    size = 1 if recipe.window else recipe.batch_size
+    return (frames[start : start + size] for start in range(0, len(frames), size))
+
+
+def _image(frame: Frame, image_size: int | None) -> Tensor:
+    if image_size is None:
+        pixels = torch.from_numpy(read_frame(frame.path))
+        return pixels.permute(2, 0, 1).float() / 255  # (H, W, 3) -> (3, H, W)
+    return ClassificationData([frame], image_size=image_size)[0]["image"]
+
+
+def calibrate_evidence(
+    rule: Mapping[str, Any], frames: Sequence[Frame], run: RunFolder
+) -> list[dict[str, str]]:
+    """Choose the calibration by image labels, write it, and write one row a frame."""
+    statistics = CalibrationStatistics()
+    for frame in track(frames, what="calibrate evidence", unit="frames"):
+        raw, logit = read_cam(cam_path(run.cams, frame.id))
+        statistics.add(raw, logit, label=frame.label, split=frame.split)
+    calibration = calibrate(statistics, **rule)
+    write_json(run.path / CALIBRATION, calibration.to_dict())
+    rows = [_row(frame, run, calibration) for frame in frames]
+    write_frames(run.frames_csv, rows)
+    return rows
+
+
+def _row(frame: Frame, run: RunFolder, calibration: Calibration) -> dict[str, str]:
+    raw, logit = read_cam(cam_path(run.cams, frame.id))
+    evidence = calibration.evidence(raw, logit)
+    return {
+        "id": frame.id,
+        "path": str(frame.path),
+        "label": str(frame.label),
+        "scene": frame.scene,
+        "split": frame.split,
+        "sequence": frame.sequence,
+        "sha256": sha256_of(frame.path),
+        "logit": f"{logit:.6g}",
+        "probability": f"{calibration.probability(logit):.6g}",
+        "evidence_max": f"{float(evidence.max()):.6g}",
+        "evidence_mean": f"{float(evidence.mean()):.6g}",
+    }
+
+
+def summarise(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """Measure the classifier by image labels, for each split that holds both."""
+    figures: dict[str, float] = {}
+    for split in sorted({row["split"] for row in rows}):
+        chosen = [row for row in rows if row["split"] == split]
+        labels = np.array([int(row["label"]) for row in chosen])
+        figures[f"{split}/frames"] = len(chosen)
+        if set(labels.tolist()) != {0, 1}:
+            continue
+        logits = np.array([float(row["logit"]) for row in chosen])
+        probabilities = np.array([float(row["probability"]) for row in chosen])
+        figures[f"{split}/auroc"] = auroc(labels, logits)
+        figures[f"{split}/average_precision"] = average_precision(labels, logits)
+        figures[f"{split}/fpr_at_tpr95"] = fpr_at_tpr95(labels, logits)
+        figures[f"{split}/ece"] = ece(labels, probabilities)
+    return figures
+
+
+class EvidenceReader:
+    """Read the evidence of a finished stage-1 run: calibrated, gated, absolute."""
+
+    def __init__(self, run: FinishedRun | RunFolder) -> None:
+        self._cams = run.cams
+        self.calibration = Calibration.from_dict(read_json(run.path / CALIBRATION))
+
+    def __call__(self, frame_id: str) -> tuple[ScoreMap, float]:
+        """Give a frame's evidence (h, w), in [0, 1], and its probability of smoke."""
+        raw, logit = read_cam(cam_path(self._cams, frame_id))
+        return self.calibration.evidence(raw, logit), self.calibration.probability(logit)
+
+
+def load_classifier(run: FinishedRun) -> Classifier:
+    """Rebuild the trained classifier of a finished stage-1 run."""
+    classifier = build_classifier(read_json(run.path / CLASSIFIER))
+    load_weights(run.checkpoints / "best.safetensors", classifier)
+    return classifier.eval()
+
+
+def cam_path(folder: Path, frame_id: str) -> Path:
+    """Say where a frame's CAM lies."""
+    return folder / f"{frame_id}.npz"
+
+
+def _tell(run: RunFolder, summary: Mapping[str, float]) -> None:
+    for split in ("val", "test"):
+        if f"{split}/auroc" in summary:
+            log.info("%s: AUROC %.3f", split, summary[f"{split}/auroc"])
+    log.info("report: %s", run.report_path)

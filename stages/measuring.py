@@ -1,0 +1,179 @@
+"""Measure scores and masks against the truth: the one place, with the check, that reads it."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from weakseg.arrays import Mask
+from weakseg.artifacts import RunFolder, read_scores
+from weakseg.data import Frame, read_frame
+from weakseg.data.truth import masks_of, read_mask
+from weakseg.errors import DataError
+from weakseg.labels import BACKGROUND, SMOKE
+from weakseg.metrics import FrameFigures, ScoreCurves, iou, measure, size_table
+from weakseg.metrics import summarise as summarise_frames
+from weakseg.models import TiledInference
+from weakseg.refine import ThresholdChoice
+from weakseg.stages.scores import ScoresOf, score_path, stored_scores
+from weakseg.training import track
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures over frames, and one line for each of them."""
+
+    figures: dict[str, float]
+    frames: list[FrameFigures] = field(default_factory=list)
+    curve: list[tuple[float, float]] = field(default_factory=list)
+    strata: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def known_masks(data: Mapping[str, Any]) -> dict[Path, Path]:
+    """Give the masks that a frame source's settings lead to: absolute frame path -> mask path."""
+    return masks_of(data)
+
+
+def evaluate(
+    frames: Sequence[Frame],
+    masks: Mapping[Path, Path],
+    scores_of: ScoresOf,
+    threshold: float,
+    *,
+    masks_of_run: Callable[[Frame], Mask] | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Evaluation:
+    """Measure soft scores, and the masks cut from them, frame by frame.
+
+    Args:
+        frames: With a mask in `masks`, or labelled smoke-free: their truth is empty.
+        masks: Absolute frame path -> absolute mask path.
+        scores_of: Gives a frame's scores and probability.
+        threshold: Smoke score from which a pixel is smoke.
+        masks_of_run: Gives a frame's mask where the run has cut its own; else the threshold does.
+        draws: Resamples of scenes behind each interval.
+        seed: Of the resamples.
+    """
+    curves, figures = ScoreCurves(), []
+    for frame in track(frames, what="measure", unit="frames"):
+        scores, probability = scores_of(frame)
+        truth = truth_of(frame, masks, *scores.shape)
+        cut = masks_of_run(frame) if masks_of_run else (scores >= threshold).astype(np.uint8)
+        predicted = np.where(cut == SMOKE, SMOKE, BACKGROUND).astype(np.uint8)
+        figures.append(
+            measure(
+                predicted,
+                truth,
+                id=frame.id,
+                label=frame.label,
+                scene=frame.scene,
+                scores=scores,
+                probability=probability,
+            )
+        )
+        curves.add(scores, truth)
+    merged = summarise_frames(figures, draws=draws, seed=seed)
+    soft = curves.summary(threshold)
+    merged |= {key: value for key, value in soft.items() if key not in merged}
+    curve = list(zip(curves.thresholds.tolist(), curves.iou().tolist(), strict=True))
+    return Evaluation(merged, figures, curve, size_table(figures))
+
+
+def truth_of(frame: Frame, masks: Mapping[Path, Path], height: int, width: int) -> Mask:
+    """Read a frame's mask; a frame labelled smoke-free needs none."""
+    path = masks.get(frame.path)
+    if path is None:
+        return np.full((height, width), BACKGROUND, np.uint8)
+    return read_mask(path, height=height, width=width)
+
+
+def frames_with_truth(
+    frames: Sequence[Frame], masks: Mapping[Path, Path], split: str | None
+) -> list[Frame]:
+    """Keep the frames that can be judged: those with a mask, and smoke-free ones beside them."""
+    chosen = [frame for frame in frames if split in (None, frame.split)]
+    judged = {frame.split for frame in chosen if frame.path in masks}
+    return [
+        frame
+        for frame in chosen
+        if frame.path in masks or (frame.label == BACKGROUND and frame.split in judged)
+    ]
+
+
+def evaluate_split(
+    run: RunFolder, frames: Sequence[Frame], split: str, threshold: float
+) -> Evaluation | None:
+    """Measure the stored scores of one split of a stage-3 run; None if it has no masks."""
+    masks = masks_of(run.manifest.data)
+    chosen = frames_with_truth(frames, masks, split)
+    if not chosen:
+        log.info("the %s split has no masks: figures by image labels only", split)
+        return None
+    return evaluate(chosen, masks, stored_scores(run), threshold)
+
+
+def iou_against_masks(
+    model: nn.Module, frames: Sequence[Frame], inference: TiledInference, data: Mapping[str, Any]
+) -> float:
+    """Give the mean IoU over the frames with smoke: for `selection=val`, when the user asks for it."""
+    masks = masks_of(data)
+    smoky = [frame for frame in frames if frame.label == SMOKE and frame.path in masks]
+    if not smoky:
+        raise DataError("selection=val needs masks of the val split: take selection=labels")
+    found = []
+    for frame in smoky:
+        scores = inference(model, read_frame(frame.path))
+        predicted = (scores >= 0.5).astype(np.uint8)
+        truth = truth_of(frame, masks, *scores.shape)
+        one = measure(predicted, truth, id=frame.id, label=1, scene="", with_boundary=False)
+        found.append(iou(one.counts))
+    return float(np.mean(found))
+
+
+def oracle_threshold(run: RunFolder, frames: Sequence[Frame]) -> ThresholdChoice:
+    """Choose the threshold with the highest IoU on masks: for `selection=val` only."""
+    masks = masks_of(run.manifest.data)
+    curves = ScoreCurves()
+    for frame in frames_with_truth(frames, masks, None):
+        scores = read_scores(score_path(run, frame.id))
+        curves.add(scores, truth_of(frame, masks, *scores.shape))
+    best, value = curves.peak()
+    best = max(best, 1 / 256)
+    return ThresholdChoice(best, best, best, "val_masks", {"iou_per_image": value})
+
+
+def as_json(result: Evaluation) -> dict[str, Any]:
+    """Give an evaluation ready for JSON: what cannot be known is null."""
+    return {
+        "figures": {key: _known(value) for key, value in result.figures.items()},
+        "by_size": {
+            name: {key: _known(value) for key, value in row.items()}
+            for name, row in result.strata.items()
+        },
+        "iou_by_threshold": [[t, _known(v)] for t, v in result.curve],
+        "frames": [
+            {
+                "id": frame.id,
+                "label": frame.label,
+                "scene": frame.scene,
+                "iou": _known(frame.iou) if frame.has_smoke else None,
+                "predicted_share": _known(frame.predicted_share),
+                "probability": _known(frame.probability),
+            }
+            for frame in result.frames
+        ],
+    }
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,106 @@
+"""Open what a finished run has made, of whichever stage: scores, masks, threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from weakseg.arrays import Mask, ScoreMap
+from weakseg.artifacts import (
+    FinishedRun,
+    read_mask_ids,
+)
+from weakseg.artifacts.atomic import read_json
+from weakseg.data import Frame, FrameSource, read_frame
+from weakseg.errors import ArtifactError
+from weakseg.plans import HardwarePlan
+from weakseg.refine import EvidenceStatistics, FalseAlarmThreshold, OtsuThreshold
+from weakseg.stages.cams import EvidenceReader
+from weakseg.stages.pseudo_masks import THRESHOLD, at_frame_size, mask_path
+from weakseg.stages.scores import ScoresOf, frame_score, score_path, stored_scores
+from weakseg.stages.segmentation import load_segmenter
+from weakseg.stages.work import frame_of, settle_hardware
+from weakseg.training import track
+
+
+@dataclass(frozen=True)
+class Product:
+    """What can be measured of a run."""
+
+    scores_of: ScoresOf
+    threshold: float
+    mask_of: Callable[[Frame], Mask] | None = None
+
+
+def open_product(run: FinishedRun, hardware: HardwarePlan) -> Product:
+    """Open the product of a finished run of any stage."""
+    if run.manifest.kind == "stage1":
+        reader = _evidence(run)
+        return Product(reader, _threshold_of_evidence(run))
+    threshold = float(read_json(run.path / THRESHOLD)["threshold"])
+    if run.manifest.kind == "stage2":
+        return Product(
+            stored_scores(run), threshold, lambda frame: read_mask_ids(mask_path(run, frame.id))
+        )
+    return Product(_segmented(run, hardware), threshold)
+
+
+def frames_for(
+    run: FinishedRun, source: FrameSource | None, masks: Mapping[Path, Path]
+) -> Sequence[Frame]:
+    """Choose the frames to measure: the run's own where it knows those with masks, else new ones.
+
+    Raises:
+        ArtifactError: If the frames are new to a run that cannot look at new frames.
+    """
+    own = [frame_of(row) for row in run.frames]
+    known = {frame.path for frame in own}
+    if source is None or any(path in known for path in masks):
+        return own
+    if run.manifest.kind != "stage3":
+        raise ArtifactError(
+            f"{run.path} has seen none of these frames, and only a stage-3 run can look at new "
+            "ones: give the data the run was made of"
+        )
+    return source.frames()
+
+
+def _evidence(run: FinishedRun) -> ScoresOf:
+    reader = EvidenceReader(run)
+
+    def read(frame: Frame) -> tuple[ScoreMap, float]:
+        evidence, probability = reader(frame.id)
+        height, width = read_frame(frame.path).shape[:2]
+        return at_frame_size(evidence, height, width), probability
+
+    return read
+
+
+def _threshold_of_evidence(run: FinishedRun) -> float:
+    """Choose the threshold of bare evidence without masks, as stage 2 would."""
+    reader = EvidenceReader(run)
+    statistics = EvidenceStatistics()
+    for row in track(run.frames, what="choose the threshold", unit="frames"):
+        if row["split"] in ("train", "val"):
+            evidence, probability = reader(row["id"])
+            label = int(row["label"])
+            statistics.add(row["id"], evidence, label=label, probability=probability)
+    careful = FalseAlarmThreshold(floor=OtsuThreshold().choose(statistics).threshold)
+    return careful.choose(statistics).threshold
+
+
+def _segmented(run: FinishedRun, hardware: HardwarePlan) -> ScoresOf:
+    device = settle_hardware(hardware, seed=0)
+    model, inference, _ = load_segmenter(run)
+    model.to(device)
+    stored = stored_scores(run)
+    known = {row["id"]: row["path"] for row in run.frames}
+
+    def read(frame: Frame) -> tuple[ScoreMap, float]:
+        if known.get(frame.id) == str(frame.path) and score_path(run, frame.id).exists():
+            return stored(frame)
+        scores = inference(model, read_frame(frame.path))
+        return scores, frame_score(scores)
+
+    return read

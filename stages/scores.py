@@ -1,0 +1,41 @@
+"""Say where a run keeps its soft scores, read them, and sum a frame's up in one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from weakseg.arrays import ScoreMap
+from weakseg.artifacts import FinishedRun, RunFolder, read_frames, read_scores
+from weakseg.data import Frame
+
+ScoresOf = Callable[[Frame], tuple[ScoreMap, float]]
+"""Frame -> its soft scores of smoke (H, W) and its probability of smoke."""
+
+TOP_SHARE = 0.005
+"""Share of the pixels whose mean score is the frame's own: about the smallest plume worth it."""
+
+
+def stored_scores(run: FinishedRun | RunFolder) -> ScoresOf:
+    """Read the soft scores a run has stored, with the probability of its frames."""
+    rows = read_frames(run.frames_csv) if run.frames_csv.exists() else []
+    probability = {row["id"]: float(row["probability"]) for row in rows}
+
+    def read(frame: Frame) -> tuple[ScoreMap, float]:
+        scores = read_scores(score_path(run, frame.id))
+        return scores, probability.get(frame.id, frame_score(scores))
+
+    return read
+
+
+def score_path(run: FinishedRun | RunFolder, frame_id: str) -> Path:
+    """Say where a frame's soft scores lie."""
+    return run.scores / f"{frame_id}.png"
+
+
+def frame_score(smoke: ScoreMap) -> float:
+    """Give the frame's own score of smoke: the mean of its most probable pixels, in [0, 1]."""
+    count = max(1, round(TOP_SHARE * smoke.size))
+    return float(np.partition(smoke.ravel(), -count)[-count:].mean())

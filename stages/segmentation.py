@@ -1,0 +1,301 @@
+"""Stage 3: train a segmenter on pseudo-masks, choose its threshold, measure it once on test."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from weakseg.artifacts import (
+    FinishedRun,
+    RunFolder,
+    load_run,
+    read_scores,
+    write_frames,
+    write_json,
+    write_scores,
+)
+from weakseg.artifacts.atomic import read_json
+from weakseg.data import (
+    EpochSampler,
+    Frame,
+    SegmentationData,
+    SegmentationItem,
+    make_loader,
+    read_frame,
+)
+from weakseg.errors import DataError
+from weakseg.labels import SMOKE
+from weakseg.metrics import auroc
+from weakseg.models import Segmenter, TiledInference, load_weights
+from weakseg.plans import Stage3Plan
+from weakseg.refine import EvidenceStatistics, ThresholdChoice
+from weakseg.stages.cams import CLASSIFIER
+from weakseg.stages.measuring import Evaluation, evaluate_split, iou_against_masks, oracle_threshold
+from weakseg.stages.optimisers import with_faster_head
+from weakseg.stages.pages import segmentation_page
+from weakseg.stages.pseudo_masks import THRESHOLD, mask_path
+from weakseg.stages.scores import frame_score, score_path
+from weakseg.stages.work import (
+    Work,
+    at_work,
+    find_run,
+    frames_of,
+    require_both_labels,
+    settle_hardware,
+)
+from weakseg.training import FitSettings, fit, track
+
+log = logging.getLogger(__name__)
+
+SEGMENTER = "segmenter.json"
+INFERENCE = "inference.json"
+
+
+def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
+    """Run stage 3 as `plan` says; give its run folder."""
+    device = settle_hardware(plan.hardware, seed=plan.seed)
+    pseudo = find_run(plan.pseudo_masks, kind="stage2", beside=plan.output)
+    frames = frames_of(pseudo)
+    for split in ("train", "val"):
+        require_both_labels(frames, split)
+    segmenter = starting_segmenter(plan, pseudo)
+    inputs = {
+        "frames": pseudo.manifest.inputs["frames"],
+        "stage2": pseudo.manifest.fingerprint,
+        "weights": segmenter.weights_sha256 or "none",
+    }
+    with at_work(plan, config, kind="stage3", inputs=inputs, data=pseudo.manifest.data) as work:
+        if not work.run.is_complete:
+            started = time.monotonic()
+            train_segmenter(plan, segmenter, frames, pseudo, work)
+            held_out = [frame for frame in frames if frame.split in ("val", plan.test_split)]
+            predict_frames(plan.inference, segmenter.to(device).eval(), held_out, work)
+            choice = choose_threshold(plan, frames, work.run)
+            test = evaluate_split(work.run, frames, plan.test_split, choice.threshold)
+            rows = _rows(held_out, work.run, choice.threshold)
+            summary = summarise(rows, choice, plan, test)
+            summary |= {"seconds": time.monotonic() - started}
+            work.tracker.finish(summary, "finished")
+            segmentation_page(work.run, rows, test, summary, plan.report_frames, config)
+            work.run.finish(summary)
+            _tell(work.run, summary, plan.test_split)
+        return work.run.path
+
+
+def starting_segmenter(plan: Stage3Plan, pseudo: FinishedRun) -> Segmenter:
+    """Build the segmenter; `auto` takes the stage-1 classifier's network and weights where it can."""
+    asked = dict(plan.segmenter.keywords)
+    stage1 = load_run(Path(read_json(pseudo.path / "inputs.json")["stage1"]), kind="stage1")
+    classifier = read_json(stage1.path / CLASSIFIER)
+    is_cnn = not classifier["name"].startswith(("vit", "deit"))
+    changes: dict[str, Any] = {}
+    if asked.get("encoder") == "auto":
+        changes["encoder"] = f"tu-{classifier['name']}" if is_cnn else "tu-resnet50"
+    encoder = changes.get("encoder", asked.get("encoder"))
+    if asked.get("encoder_weights") == "auto":
+        is_same = encoder == f"tu-{classifier['name']}"
+        best = stage1.checkpoints / "best.safetensors"
+        changes["encoder_weights"] = str(best) if is_same else "hub"
+        if is_same:
+            changes["stride_in_1x1"] = classifier["stride_in_1x1"]
+    segmenter: Segmenter = plan.segmenter(**changes)
+    return segmenter
+
+
+def train_segmenter(
+    plan: Stage3Plan,
+    segmenter: Segmenter,
+    frames: Sequence[Frame],
+    pseudo: FinishedRun,
+    work: Work,
+) -> None:
+    """Fit the segmenter to the pseudo-masks of the training split."""
+    items = training_items(frames, pseudo)
+    settings: FitSettings = plan.fit
+    write_json(work.run.path / SEGMENTER, segmenter.settings())
+    write_json(work.run.path / INFERENCE, plan.inference.settings())
+    fit(
+        segmenter,
+        optimizer_factory=with_faster_head(plan.optimizer, segmenter, plan.head_lr_factor),
+        dataset=SegmentationData(
+            items, image_size=plan.image_size, augment=plan.augmentation, seed=plan.seed
+        ),
+        sampler=EpochSampler(
+            len(items),
+            seed=plan.seed,
+            batch_size=settings.batch_size,
+            balance=[item.frame.label for item in items],
+            drop_last=True,
+        ),
+        step_loss=functools.partial(_step_loss, plan.loss),
+        validate=_validator(plan, frames, pseudo),
+        monitor="selection",
+        settings=settings,
+        checkpoints=work.run.checkpoints,
+        on_log=work.log_row,
+        stop=work.stop,
+        log_path=work.run.metrics_path,
+    )
+
+
+def training_items(frames: Sequence[Frame], pseudo: FinishedRun) -> list[SegmentationItem]:
+    """List what to learn from, by pseudo-masks and the labels that citizens gave.
+
+    A training frame labelled smoke-free is background everywhere, whatever the classifier thought.
+    A frame labelled smoke teaches its pseudo-mask, and is left out if that is empty: where its smoke
+    is, nobody knows.
+    """
+    kept = {row["id"] for row in pseudo.frames if float(row["smoke_share"]) > 0}
+    items = [
+        SegmentationItem(frame, mask_path(pseudo, frame.id) if frame.label == SMOKE else None)
+        for frame in frames
+        if frame.split == "train" and (frame.label != SMOKE or frame.id in kept)
+    ]
+    labels = {item.frame.label for item in items}
+    if SMOKE not in labels:
+        raise DataError(
+            f"every pseudo-mask of a training frame in {pseudo.path} is empty: run stage 2 with a "
+            "lower threshold, or train the classifier of stage 1 longer"
+        )
+    log.info("learn from %d frames, %d with a pseudo-mask", len(items), len(kept))
+    return items
+
+
+def _step_loss(
+    loss: Callable[..., dict[str, Tensor]], model: nn.Module, batch: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    logits = model(batch["image"])
+    return loss(logits, batch["mask"], weight=batch["weight"], images=batch["image"])
+
+
+def _validator(
+    plan: Stage3Plan, frames: Sequence[Frame], pseudo: FinishedRun
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Measure a model on `val`: by labels and pseudo-masks, or by masks if the user asked for it."""
+    val = [frame for frame in frames if frame.split == "val"]
+    items = [SegmentationItem(frame, mask_path(pseudo, frame.id)) for frame in val]
+    data = SegmentationData(items, image_size=plan.image_size)
+    size = plan.fit.batch_size
+    batches = [
+        [(0, i) for i in range(start, min(start + size, len(val)))]
+        for start in range(0, len(val), size)
+    ]
+    labels = np.array([frame.label for frame in val])
+
+    def by_labels(model: nn.Module) -> dict[str, float]:
+        device = next(model.parameters()).device
+        scores, overlaps = [], []
+        for batch in make_loader(data, batches, workers=plan.fit.workers):
+            smoke = model(batch["image"].to(device)).float().softmax(dim=1)[:, SMOKE].cpu()
+            scores += [frame_score(one.numpy()) for one in smoke]
+            overlaps += _overlaps(smoke, batch["mask"])
+        area, agreement = auroc(labels, np.array(scores)), float(np.mean(overlaps or [0.0]))
+        return {"auroc": area, "pseudo_iou": agreement, "selection": (area + agreement) / 2}
+
+    def by_masks(model: nn.Module) -> dict[str, float]:
+        masks_iou = iou_against_masks(model, val, plan.inference, pseudo.manifest.data)
+        return {"val_iou_per_image": masks_iou, "selection": masks_iou}
+
+    return by_masks if plan.selection == "val" else by_labels
+
+
+def _overlaps(smoke: Tensor, masks: Tensor) -> list[float]:
+    """IoU with the pseudo-mask, of every frame that has one; ignored pixels do not count."""
+    found = []
+    for score, mask in zip(smoke, masks, strict=True):
+        if not (mask == SMOKE).any():
+            continue
+        counted = mask <= SMOKE
+        predicted, wanted = (score > 0.5) & counted, mask == SMOKE
+        found.append(float((predicted & wanted).sum() / (predicted | wanted).sum()))
+    return found
+
+
+def predict_frames(
+    inference: TiledInference, model: nn.Module, frames: Sequence[Frame], work: Work
+) -> None:
+    """Write the soft scores of every frame that has none yet."""
+    missing = [frame for frame in frames if not score_path(work.run, frame.id).exists()]
+    for frame in track(missing, what="segment held-out frames", unit="frames"):
+        work.check_stop()
+        write_scores(score_path(work.run, frame.id), inference(model, read_frame(frame.path)))
+
+
+def choose_threshold(plan: Stage3Plan, frames: Sequence[Frame], run: RunFolder) -> ThresholdChoice:
+    """Choose the cut on `val`: by labels, or by masks if the user asked for it."""
+    val = [frame for frame in frames if frame.split == "val"]
+    if plan.selection == "val":
+        choice = oracle_threshold(run, val)
+    else:
+        statistics = EvidenceStatistics()
+        for frame in val:
+            scores = read_scores(score_path(run, frame.id))
+            statistics.add(frame.id, scores, label=frame.label, probability=frame_score(scores))
+        choice = plan.threshold.choose(statistics)
+    write_json(run.path / THRESHOLD, choice.to_dict())
+    return choice
+
+
+def _rows(frames: Sequence[Frame], run: RunFolder, threshold: float) -> list[dict[str, str]]:
+    rows = []
+    for frame in frames:
+        scores = read_scores(score_path(run, frame.id))
+        rows.append(
+            {
+                "id": frame.id,
+                "path": str(frame.path),
+                "label": str(frame.label),
+                "scene": frame.scene,
+                "split": frame.split,
+                "sequence": frame.sequence,
+                "probability": f"{frame_score(scores):.6f}",
+                "smoke_share": f"{float((scores >= threshold).mean()):.6f}",
+            }
+        )
+    write_frames(run.frames_csv, rows)
+    return rows
+
+
+def summarise(
+    rows: Sequence[Mapping[str, str]],
+    choice: ThresholdChoice,
+    plan: Stage3Plan,
+    test: Evaluation | None,
+) -> dict[str, Any]:
+    """Gather the figures of the run; each says by which selection."""
+    figures: dict[str, Any] = {
+        "selection": plan.selection,
+        "threshold": choice.threshold,
+        "threshold_rule": choice.rule,
+    }
+    for split in ("val", plan.test_split):
+        chosen = [row for row in rows if row["split"] == split]
+        labels = np.array([int(row["label"]) for row in chosen])
+        if set(labels.tolist()) == {0, 1}:
+            scores = np.array([float(row["probability"]) for row in chosen])
+            figures[f"{split}/auroc"] = auroc(labels, scores)
+    if test is not None:
+        figures |= {f"{plan.test_split}/{key}": value for key, value in test.figures.items()}
+    return figures
+
+
+def load_segmenter(run: FinishedRun) -> tuple[Segmenter, TiledInference, float]:
+    """Rebuild a finished stage-3 run's network, how it reads frames, and its threshold."""
+    segmenter = Segmenter(**read_json(run.path / SEGMENTER))
+    load_weights(run.checkpoints / "best.safetensors", segmenter)
+    inference = TiledInference(**read_json(run.path / INFERENCE))
+    return segmenter.eval(), inference, float(read_json(run.path / THRESHOLD)["threshold"])
+
+
+def _tell(run: RunFolder, summary: Mapping[str, Any], split: str) -> None:
+    for key in ("iou_per_image", "iou_pooled", "miou", "false_alarm_share", "auroc"):
+        if f"{split}/{key}" in summary:
+            log.info("%s %s: %.3f", split, key, summary[f"{split}/{key}"])
+    log.info("report: %s", run.report_path)

@@ -1,0 +1,251 @@
+"""Turn a command line into a typed plan and run it: the only place that knows Hydra."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast, get_type_hints
+
+import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from weakseg.errors import WeaksegError
+
+log = logging.getLogger(__name__)
+
+ALLOWED_TARGETS = frozenset(
+    {
+        "torch.optim.Adam",
+        "torch.optim.AdamW",
+        "torch.optim.SGD",
+        "weakseg.cam.CamRecipe",
+        "weakseg.data.Augmentation",
+        "weakseg.data.FolderSource",
+        "weakseg.data.IndexSource",
+        "weakseg.data.SyntheticSource",
+        "weakseg.losses.ClassificationLoss",
+        "weakseg.losses.SegmentationLoss",
+        "weakseg.models.build_classifier",
+        "weakseg.models.Segmenter",
+        "weakseg.models.TiledInference",
+        "weakseg.refine.Background",
+        "weakseg.refine.DenseCrf",
+        "weakseg.refine.FalseAlarmThreshold",
+        "weakseg.refine.FixedThreshold",
+        "weakseg.refine.MaskRule",
+        "weakseg.refine.MixtureThreshold",
+        "weakseg.refine.OtsuThreshold",
+        "weakseg.refine.SamStep",
+        "weakseg.refine.SizeThreshold",
+        "weakseg.tracking.NoTracker",
+        "weakseg.tracking.WandbTracker",
+        "weakseg.training.FitSettings",
+    }
+)
+"""What a `_target_` may name. A prefix would not do: `weakseg.data.x.os.system` has one too."""
+
+STAGES_WITH_EXPERIMENTS = ("stage1", "stage2", "stage3")
+
+
+class ConfigurationError(WeaksegError):
+    """A configuration that cannot be run; the message names the key."""
+
+
+def launch(command: str, plan: type[Any], recipe: str) -> None:
+    """Compose the configuration of `command`, build its plan and run `recipe`.
+
+    Args:
+        command: Name of the primary configuration, such as `stage1`.
+        plan: The dataclass that types it.
+        recipe: `module:function`; called with the built plan and the resolved configuration.
+    """
+    ConfigStore.instance().store(name=f"{command}_plan", node=plan)
+    _guard_composition()
+    sys.argv[1:] = _rewrite_arguments(sys.argv[1:], command)
+    _log_to_terminal()
+
+    def task(config: DictConfig) -> None:
+        _run_or_explain(lambda: _run(config, plan, recipe))
+
+    task.__module__ = f"weakseg.{command}"
+    hydra.main(config_path="pkg://weakseg.conf", config_name=command, version_base="1.3")(task)()
+
+
+def _run(config: DictConfig, plan: type[Any], recipe: str) -> None:
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigurationError(_explain_missing(missing))
+    _separate_sweep_outputs(config)
+    resolved = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, enum_to_str=True))
+    # Imported here: torch takes seconds to load, and `--help` should not.
+    built = build_plan(plan, hydra.utils.instantiate(config, _convert_="all"))
+    module, function = recipe.split(":")
+    getattr(importlib.import_module(module), function)(built, resolved)
+
+
+def build_plan(plan: type[Any], values: dict[str, Any]) -> Any:
+    """Make the dataclass `plan`, and those inside it, of values whose components are built.
+
+    Hydra's own way (`_convert_="object"`) takes built components that are dataclasses for
+    configuration, and fails on what configuration cannot hold.
+    """
+    hints = get_type_hints(plan)
+    made = {
+        key: build_plan(hints[key], value) if dataclasses.is_dataclass(hints[key]) else value
+        for key, value in values.items()
+    }
+    return plan(**made)
+
+
+def _run_or_explain(call: Callable[[], None]) -> None:
+    """Run, and turn every foreseen failure into one sentence and a non-zero exit."""
+    try:
+        call()
+    except InstantiationException as error:
+        sys.exit(f"error: {_explain_instantiation(error)}")
+    except (WeaksegError, HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+        log.debug("the full story", exc_info=error)
+        sys.exit(f"error: {_one_sentence(error)}")
+    except MemoryError:
+        sys.exit("error: out of memory: lower fit.batch_size, image_size or cam.batch_size")
+    except KeyboardInterrupt:
+        sys.exit("stopped: run the same command again to go on where it stopped")
+
+
+def _one_sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror or error}"
+    return str(error).strip() or type(error).__name__
+
+
+def _explain_instantiation(error: InstantiationException) -> str:
+    """Put the config key before what its component said."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    key = re.search(r"full_key: (\S+)", str(error))
+    sentence = str(cause).strip().splitlines()[0]
+    return f"{key.group(1)}: {sentence}" if key else sentence
+
+
+def _explain_missing(missing: list[str]) -> str:
+    hints = {
+        "data": "data=folder data.folder=FOLDER, data=index data.index=FILE.csv or data=synthetic",
+        "run": "run=FOLDER, the folder of a finished run",
+        "source": "source=FOLDER_OR_IMAGE",
+        "output": "output=FOLDER",
+    }
+    return "; ".join(f"{key} is missing: give {hints.get(key, f'{key}=VALUE')}" for key in missing)
+
+
+def _separate_sweep_outputs(config: DictConfig) -> None:
+    """Give each point of a `-m` sweep its own folder, named after what varies."""
+    state = HydraConfig.get()
+    if state.mode != RunMode.MULTIRUN or "output" not in config:
+        return
+    varied = [item for item in state.job.override_dirname.split(",") if item]
+    named = ",".join(item for item in varied if not item.startswith(("output=", "tracking.")))
+    if named:
+        config.output = str(Path(config.output) / re.sub(r"[^A-Za-z0-9=,.+_-]+", "_", named))
+    if "tracking" in config and not config.tracking.group:
+        config.tracking.group = Path(state.sweep.dir).name
+
+
+def _rewrite_arguments(arguments: list[str], command: str) -> list[str]:
+    """Let people type less than Hydra asks for, and refuse pickles.
+
+    `experiment=demo` means this command's file of that experiment, `data.where.COLUMN=VALUE` may
+    name any column, and `--cfg job` shows values instead of references.
+    """
+    if any(argument.startswith("--experimental-rerun") for argument in arguments):
+        sys.exit("error: --experimental-rerun reads a pickle, which can run code: it is refused")
+    rewritten = [re.sub(r"^data\.where\.", "++data.where.", item) for item in arguments]
+    if "--cfg" in rewritten and "--resolve" not in rewritten:
+        rewritten.append("--resolve")
+    if command not in STAGES_WITH_EXPERIMENTS:
+        return rewritten
+    return [re.sub(r"^\+?experiment=", f"experiment/{command}=", item) for item in rewritten]
+
+
+def _log_to_terminal() -> None:
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(message)s",
+        datefmt="%H:%M:%S",
+        handlers=[logging.StreamHandler()],
+    )
+    logging.captureWarnings(capture=True)
+
+
+def _guard_composition() -> None:
+    """Check every composed configuration before Hydra acts on any of it.
+
+    Hydra builds callbacks and logging handlers itself, ahead of our code, so a stranger's file
+    could name a program there. Hydra 1.3 has no hook between composing and acting: hence this wrapper.
+    """
+    compose = ConfigLoaderImpl.load_configuration
+    if getattr(compose, "is_guarded", False):
+        return
+
+    def guarded(self: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
+        config = compose(self, *args, **kwargs)
+        try:
+            check_targets(config)
+        except ConfigurationError as error:
+            sys.exit(f"error: {error}")
+        return config
+
+    guarded.is_guarded = True  # type: ignore[attr-defined]
+    ConfigLoaderImpl.load_configuration = guarded  # type: ignore[method-assign]
+
+
+def check_targets(config: DictConfig) -> None:
+    """Refuse a configuration that names code outside the allow-list.
+
+    Raises:
+        ConfigurationError: Naming the key and what it asked for.
+    """
+    plain = OmegaConf.to_container(config, resolve=False)
+    for key, name, value in _walk(plain):
+        inside_hydra = key.startswith("hydra.")
+        if name == "_target_" and not (
+            _is_hydra_plugin(key, str(value)) if inside_hydra else value in ALLOWED_TARGETS
+        ):
+            raise ConfigurationError(f"{key}: {value!r} is not among the components it may build")
+        if inside_hydra and "logging" in key and _names_foreign_code(name, str(value)):
+            raise ConfigurationError(f"{key}: logging may not build {value!r}")
+
+
+def _is_hydra_plugin(key: str, value: str) -> bool:
+    """Launchers and sweepers are looked up among Hydra's plugins; callbacks are just called."""
+    return key in ("hydra.launcher._target_", "hydra.sweeper._target_") and value.startswith(
+        ("hydra._internal.core_plugins.", "hydra_plugins.")
+    )
+
+
+def _names_foreign_code(name: str, value: str) -> bool:
+    if name == "class":
+        return re.fullmatch(r"logging\.(\w+|handlers\.\w+)", value) is None
+    return name == "()" and value != "colorlog.ColoredFormatter"
+
+
+def _walk(node: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
+    if isinstance(node, dict):
+        for name, value in node.items():
+            key = f"{path}.{name}" if path else str(name)
+            yield key, str(name), value
+            yield from _walk(value, key)
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _walk(value, f"{path}[{index}]")
