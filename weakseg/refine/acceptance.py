@@ -12,7 +12,7 @@ from weakseg.checks import check_in_unit, check_one_of
 from weakseg.refine.prompts import BoolMap
 
 RULES: Final = ("iou", "sepl", "none")
-COMBINATIONS: Final = ("union", "blend")
+COMBINATIONS: Final = ("union", "blend", "trim")
 
 _SEPL_INSIDE, _SEPL_COVER = 0.5, 0.85
 
@@ -81,19 +81,21 @@ def combine_scores(
     """Blend binary masks into smoke scores, so that a binary answer keeps shades of certainty.
 
     Let M be the union of the accepted masks and w the weight. Inside M a smoke score s becomes
-    s + w (1 - s): it never falls, and the order of scores inside is kept. Outside M:
+    s + w (1 - s), outside s (1 - w): the order of scores on either side is kept.
 
-    - "union" leaves s, so SAM only ever adds to the evidence;
-    - "blend" makes it s (1 - w), so SAM also trims what spills over. Two kinds of pixels never
-      lose: those whose evidence is at least `floor`, and the regions that no accepted mask meets,
-      of which SAM said nothing.
+    - "union" only raises what is inside, so SAM only ever adds to the evidence;
+    - "trim" only lowers what is outside, so SAM only cuts off what spills over its borders;
+    - "blend" does both.
+
+    Two kinds of pixels are never lowered: those whose evidence is at least `floor`, and the regions
+    that no accepted mask meets, of which SAM said nothing.
 
     Args:
         smoke: (H, W) float32 in [0, 1], the smoke scores.
         accepted: (H, W) bool each.
         regions: (H, W) bool each: the connected regions of the evidence.
         evidence: (H, W) float32 in [0, 1], as the CAM gave it.
-        combine: "union" or "blend".
+        combine: "union", "trim" or "blend".
         weight: How far a mask moves a score, in [0, 1]. With w = 0.5 a pixel of M without
             evidence ends at 0.5, and one with a score of 0.6 at 0.8.
         floor: In [0, 1].
@@ -106,12 +108,11 @@ def combine_scores(
     if not accepted:
         return smoke
     inside = np.logical_or.reduce(accepted)
-    raised = smoke + np.float32(weight) * (1 - smoke)
-    if combine == "union":
-        return np.where(inside, raised, smoke).astype(np.float32)
     spared = evidence >= floor
     for region in regions:
         if not (region & inside).any():
             spared |= region
-    outside = np.where(spared, smoke, np.float32(1 - weight) * smoke)
+    raised = smoke if combine == "trim" else smoke + np.float32(weight) * (1 - smoke)
+    lowered = smoke if combine == "union" else np.float32(1 - weight) * smoke
+    outside = np.where(spared, smoke, lowered)
     return np.where(inside, raised, outside).astype(np.float32)

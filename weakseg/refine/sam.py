@@ -1,4 +1,4 @@
-"""Let the Segment Anything Model complete the plume, where it agrees with the evidence."""
+"""Let the Segment Anything Model draw the plume's borders, where it agrees with the evidence."""
 
 from __future__ import annotations
 
@@ -35,10 +35,12 @@ _NOT_SETTINGS: Final = {"checkpoint", "device", "points_per_batch"}
 
 @dataclass(frozen=True)
 class SamStep:
-    """Ask SAM what the evidence lies on, and add what it says where the two agree.
+    """Ask SAM what the evidence lies on, and follow its borders where the two agree.
 
-    SAM draws exact borders but does not know smoke: on diffuse plumes it is often wrong, so its
-    masks count only under an acceptance rule, and a frame where none is accepted keeps its scores.
+    SAM draws exact borders but does not know smoke: on diffuse plumes it tends to fill the box it
+    is asked with, up to the next true border such as the horizon. So its masks count only under an
+    acceptance rule, a frame where none is accepted keeps its scores, and by default SAM cuts off
+    what spills over borders but adds nothing.
 
     Args:
         kind: "vit_t" (MobileSAM), "vit_b", "vit_l" or "vit_h".
@@ -55,7 +57,7 @@ class SamStep:
         max_area: Masks above this share of the frame are dropped, in (0, 1].
         acceptance: "iou", "sepl" or "none", see `weakseg.refine.acceptance.accepts`.
         acceptance_threshold: IoU that the rule "iou" asks for, in [0, 1].
-        combine: "union" (SAM only adds) or "blend" (it also trims), see `combine_scores`.
+        combine: "union" (SAM adds), "trim" (it cuts off) or "blend" (both), see `combine_scores`.
         weight: How far a mask moves a score, in [0, 1].
         floor: Evidence from which a pixel can lose nothing to SAM, in [0, 1].
         device: Where SAM runs, "cpu" or as torch names it.
@@ -77,7 +79,7 @@ class SamStep:
     max_area: float = 0.5
     acceptance: str = "iou"
     acceptance_threshold: float = 0.4
-    combine: str = "union"
+    combine: str = "trim"
     weight: float = 0.5
     floor: float = 0.7
     device: str = "cpu"

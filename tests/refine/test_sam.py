@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from weakseg.arrays import FrameArray, Mask
+from weakseg.data import read_frame
+from weakseg.errors import WeightsError
+from weakseg.refine import Background, SamStep, refine
+from weakseg.refine import sam as sam_module
+from weakseg.refine.sam import PROMPTS
+
+SHARED = Path(__file__).parents[2].parent / "shared"
+MOBILE_SAM = SHARED / "weights" / "mobile_sam_vit_t.safetensors"
+PHOTOS = SHARED / "data" / "smoke_bench" / "val" / "images"
+
+
+class TinyEncoder(nn.Module):
+    """Embed pictures of 64 pixels by one convolution, and count how often."""
+
+    img_size = 64
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 32, 16, stride=16)
+        self.calls = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return self.convolution(images)
+
+
+def tiny_sam() -> Any:
+    """Build a real Sam with random weights, small enough for a test."""
+    parts = pytest.importorskip("segment_anything").modeling
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return parts.Sam(
+            image_encoder=TinyEncoder(),
+            prompt_encoder=parts.PromptEncoder(
+                embed_dim=32,
+                image_embedding_size=(4, 4),
+                input_image_size=(64, 64),
+                mask_in_chans=4,
+            ),
+            mask_decoder=parts.MaskDecoder(
+                transformer_dim=32,
+                transformer=parts.TwoWayTransformer(
+                    depth=1, embedding_dim=32, mlp_dim=32, num_heads=2
+                ),
+            ),
+        ).eval()
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Replace the loading of SAM by a tiny one; gives the models loaded."""
+    loaded: list[Any] = []
+
+    def load(kind: str, checkpoint: str) -> Any:
+        loaded.append(tiny_sam())
+        return loaded[-1]
+
+    monkeypatch.setattr(sam_module, "load_sam", load)
+    return loaded
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> str:
+    """A file to hash; nothing reads it."""
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"weights")
+    return str(path)
+
+
+@pytest.fixture
+def evidence(plume_mask: Mask) -> np.ndarray:
+    """Evidence of the plume, and of a speck beside it."""
+    evidence = plume_mask.astype(np.float32) * np.float32(0.6)
+    evidence[2:6, 55:60] = 0.4
+    return evidence
+
+
+def refined(
+    step: SamStep, frame: FrameArray, evidence: np.ndarray, cache: Path | None = None
+) -> np.ndarray:
+    recipe = {"background": Background(), "steps": {"sam": step}, "cache_dir": cache}
+    return refine(frame, evidence, 1.0, **recipe).smoke
+
+
+@pytest.mark.parametrize("prompts", PROMPTS)
+@pytest.mark.parametrize("combine", ["union", "trim", "blend"])
+def test_every_way_of_asking_gives_scores(
+    prompts: str,
+    combine: str,
+    plume: FrameArray,
+    evidence: np.ndarray,
+    checkpoint: str,
+    loads: list[Any],
+) -> None:
+    step = SamStep(
+        checkpoint=checkpoint,
+        prompts=prompts,
+        combine=combine,
+        acceptance="none",
+        min_quality=0,
+        min_stability=0,
+        points_per_side=4,
+        floor=0.6,
+        max_area=1,
+    )
+    smoke = refined(step, plume, evidence)
+    assert smoke.shape == evidence.shape
+    assert np.all(smoke[evidence >= 0.6] >= 0.6 - 1e-6)
+    np.testing.assert_array_equal(smoke, refined(step, plume, evidence))
+    assert len(loads) == 1
+
+
+def test_accepted_masks_change_the_scores(
+    plume: FrameArray, evidence: np.ndarray, checkpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grown = np.roll(evidence > 0.5, 1, axis=1) | (evidence > 0.5)
+    monkeypatch.setattr(SamStep, "candidates", lambda *_: [grown])
+    smoke = refined(SamStep(checkpoint=checkpoint, combine="union"), plume, evidence)
+    np.testing.assert_allclose(smoke[evidence > 0.5], 0.8, atol=1e-6)
+    np.testing.assert_allclose(smoke[grown & (evidence == 0)], 0.5, atol=1e-6)
+    np.testing.assert_array_equal(smoke[~grown], evidence[~grown])
+
+
+def test_a_refused_mask_changes_nothing(
+    plume: FrameArray, evidence: np.ndarray, checkpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SamStep, "candidates", lambda *_: [evidence == 0])
+    smoke = refined(SamStep(checkpoint=checkpoint, combine="blend", max_area=1), plume, evidence)
+    np.testing.assert_array_equal(smoke, evidence)
+
+
+def test_without_a_seed_sam_is_not_even_loaded(
+    plume: FrameArray, evidence: np.ndarray, checkpoint: str, loads: list[Any]
+) -> None:
+    faint = evidence * np.float32(0.4)
+    smoke = refined(SamStep(checkpoint=checkpoint, acceptance="none"), plume, faint)
+    np.testing.assert_allclose(smoke, faint, atol=1e-6)
+    assert not loads
+
+
+@pytest.mark.parametrize("prompts", ["boxes", "automatic"])
+def test_the_cache_spares_the_encoder_and_changes_no_score(
+    prompts: str,
+    plume: FrameArray,
+    evidence: np.ndarray,
+    checkpoint: str,
+    tmp_path: Path,
+    loads: list[Any],
+) -> None:
+    settings = {"prompts": prompts, "acceptance": "none", "min_quality": 0, "min_stability": 0}
+    step = SamStep(checkpoint=checkpoint, points_per_side=4, max_area=1, **settings)
+    fresh = refined(step, plume, evidence)
+    kept = refined(step, plume, evidence, tmp_path / "cache")
+    assert loads[0].image_encoder.calls == 2
+    again = refined(step, plume, evidence, tmp_path / "cache")
+    assert loads[0].image_encoder.calls == 2
+    np.testing.assert_array_equal(fresh, kept)
+    np.testing.assert_array_equal(kept, again)
+
+
+def test_the_settings_know_the_weights_but_no_path(checkpoint: str, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere.safetensors"
+    copy.write_bytes(b"weights")
+    here = SamStep(checkpoint=checkpoint).settings()
+    assert here == SamStep(checkpoint=str(copy), device="cuda", points_per_batch=1).settings()
+    assert here != SamStep(checkpoint=checkpoint, weight=0.6).settings()
+    copy.write_bytes(b"other weights")
+    assert here != SamStep(checkpoint=str(copy)).settings()
+    json.dumps(here)
+
+
+def test_missing_weights_are_told_in_words(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="set its checkpoint"):
+        SamStep().settings()
+    with pytest.raises(WeightsError, match=r"there is no weights file .*nowhere"):
+        SamStep(checkpoint=str(tmp_path / "nowhere")).settings()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "vit_x"},
+        {"prompts": "text"},
+        {"acceptance": "iuo"},
+        {"combine": "add"},
+        {"weight": 1.5},
+        {"seed_threshold": 0},
+        {"max_area": 0},
+        {"points_per_side": 0},
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        SamStep(**wrong)
+
+
+@pytest.mark.skipif(not (MOBILE_SAM.exists() and PHOTOS.exists()), reason="needs the shared data")
+def test_mobile_sam_cuts_a_blob_of_evidence_at_the_edge_of_the_forest(tmp_path: Path) -> None:
+    pytest.importorskip("segment_anything")
+    frame = read_frame(PHOTOS / "s5a_ckau394sayogg0721svj5ibii_p.jpg")
+    height, width = frame.shape[:2]
+    y, x = np.mgrid[:height, :width] / np.array([height, width]).reshape(2, 1, 1)
+    # Around the plume that stands above the trees, but wider: it reaches down into them.
+    blob = np.exp(-0.5 * (((x - 0.65) / 0.09) ** 2 + ((y - 0.46) / 0.1) ** 2))
+    evidence = (0.65 * blob).astype(np.float32)
+    trees, plume = (evidence >= 0.3) & (y > 0.56), (evidence >= 0.3) & (y < 0.5)
+    common = {"checkpoint": str(MOBILE_SAM), "prompts": "boxes"}
+    trimmed = refined(SamStep(combine="trim", **common), frame, evidence, tmp_path)
+    assert np.all(trimmed[trees] < 0.2)
+    np.testing.assert_allclose(trimmed[plume], evidence[plume], atol=1e-6)
+    added = refined(SamStep(combine="union", **common), frame, evidence, tmp_path)
+    assert added[plume].mean() > 0.7
+    assert len(list((tmp_path / "sam").iterdir())) == 1
