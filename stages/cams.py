@@ -13,9 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from weakseg.arrays import ScoreMap
-from weakseg.artifacts import FinishedRun, RunFolder, read_cam, write_cam, write_frames, write_json
-from weakseg.artifacts.atomic import read_json
+from weakseg.artifacts import RunFolder, read_cam, write_cam, write_frames, write_json
 from weakseg.cam import Calibration, CalibrationStatistics, CamRecipe, calibrate
 from weakseg.data import (
     ClassificationData,
@@ -27,17 +25,15 @@ from weakseg.data import (
     sha256_of,
 )
 from weakseg.metrics import auroc, average_precision, ece, fpr_at_tpr95
-from weakseg.models import Classifier, LocalClassifier, build_classifier, load_weights
+from weakseg.models import Classifier, LocalClassifier
 from weakseg.plans import Stage1Plan
+from weakseg.stages.evidence import CALIBRATION, CLASSIFIER, cam_path
 from weakseg.stages.optimisers import with_faster_head
 from weakseg.stages.pages import cams_page
 from weakseg.stages.work import Work, at_work, require_both_labels, settle_hardware
 from weakseg.training import FitSettings, fit, track
 
 log = logging.getLogger(__name__)
-
-CALIBRATION = "calibration.json"
-CLASSIFIER = "classifier.json"
 
 
 def run(plan: Stage1Plan, config: Mapping[str, Any]) -> Path:
@@ -56,7 +52,7 @@ def run(plan: Stage1Plan, config: Mapping[str, Any]) -> Path:
             rows = calibrate_evidence(plan.calibration, frames, work.run)
             summary = summarise(rows) | {"seconds": time.monotonic() - started}
             work.tracker.finish(summary, "finished")
-            cams_page(work.run, rows, summary, plan.report_frames, config)
+            cams_page(work.run, rows, summary=summary, count=plan.report_frames, config=config)
             work.run.finish(summary)
             _tell(work.run, summary)
         return work.run.path
@@ -204,31 +200,6 @@ def summarise(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
         figures[f"{split}/fpr_at_tpr95"] = fpr_at_tpr95(labels, logits)
         figures[f"{split}/ece"] = ece(labels, probabilities)
     return figures
-
-
-class EvidenceReader:
-    """Read the evidence of a finished stage-1 run: calibrated, gated, absolute."""
-
-    def __init__(self, run: FinishedRun | RunFolder) -> None:
-        self._cams = run.cams
-        self.calibration = Calibration.from_dict(read_json(run.path / CALIBRATION))
-
-    def __call__(self, frame_id: str) -> tuple[ScoreMap, float]:
-        """Give a frame's evidence (h, w), in [0, 1], and its probability of smoke."""
-        raw, logit = read_cam(cam_path(self._cams, frame_id))
-        return self.calibration.evidence(raw, logit), self.calibration.probability(logit)
-
-
-def load_classifier(run: FinishedRun) -> Classifier:
-    """Rebuild the trained classifier of a finished stage-1 run."""
-    classifier = build_classifier(read_json(run.path / CLASSIFIER))
-    load_weights(run.checkpoints / "best.safetensors", classifier)
-    return classifier.eval()
-
-
-def cam_path(folder: Path, frame_id: str) -> Path:
-    """Say where a frame's CAM lies."""
-    return folder / f"{frame_id}.npz"
 
 
 def _tell(run: RunFolder, summary: Mapping[str, float]) -> None:

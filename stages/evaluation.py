@@ -26,8 +26,8 @@ def run(plan: EvaluatePlan, config: Mapping[str, Any]) -> Path:
     frames = frames_with_truth(frames_for(finished, plan.data, masks), masks, plan.split)
     if not frames:
         raise DataError(
-            f"none of the frames with masks {_of_split(plan.split)}belongs to {finished.path}: give "
-            "data=index data.index=FILE.csv with a mask_path column, of frames the run has seen"
+            f"none of the frames with masks {_of_split(plan.split)}belongs to {finished.path}: "
+            "give data=index data.index=FILE.csv with a mask_path column, of frames it has seen"
         )
     product = open_product(finished, plan.hardware)
     result = evaluate(
@@ -43,7 +43,15 @@ def run(plan: EvaluatePlan, config: Mapping[str, Any]) -> Path:
     folder = finished.path / "evaluation"
     write_json(folder / f"{name}.json", as_json(result))
     page = evaluation_page(
-        folder, name, finished, result, frames, masks, product, plan.report_frames, config
+        folder,
+        name,
+        run=finished,
+        result=result,
+        frames=frames,
+        data=settings,
+        scores=product.scores_of,
+        threshold=product.threshold,
+        count=plan.report_frames,
     )
     for line in headline(result.figures):
         log.info("%s", line)

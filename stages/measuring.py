@@ -97,6 +97,12 @@ def truth_of(frame: Frame, masks: Mapping[Path, Path], height: int, width: int) 
     return read_mask(path, height=height, width=width)
 
 
+def truths(data: Mapping[str, Any]) -> Callable[[Frame, int, int], Mask]:
+    """Give a reader of the truth of a source's frames, for the pictures of a page."""
+    masks = masks_of(data)
+    return lambda frame, height, width: truth_of(frame, masks, height, width)
+
+
 def frames_with_truth(
     frames: Sequence[Frame], masks: Mapping[Path, Path], split: str | None
 ) -> list[Frame]:
@@ -125,7 +131,7 @@ def evaluate_split(
 def iou_against_masks(
     model: nn.Module, frames: Sequence[Frame], inference: TiledInference, data: Mapping[str, Any]
 ) -> float:
-    """Give the mean IoU over the frames with smoke: for `selection=val`, when the user asks for it."""
+    """Give the mean IoU over the frames with smoke: only if the user asks for `selection=val`."""
     masks = masks_of(data)
     smoky = [frame for frame in frames if frame.label == SMOKE and frame.path in masks]
     if not smoky:

@@ -16,10 +16,16 @@ from weakseg.data import Frame, FrameSource, read_frame
 from weakseg.errors import ArtifactError
 from weakseg.plans import HardwarePlan
 from weakseg.refine import EvidenceStatistics, FalseAlarmThreshold, OtsuThreshold
-from weakseg.stages.cams import EvidenceReader
-from weakseg.stages.pseudo_masks import THRESHOLD, at_frame_size, mask_path
-from weakseg.stages.scores import ScoresOf, frame_score, score_path, stored_scores
-from weakseg.stages.segmentation import load_segmenter
+from weakseg.stages.evidence import EvidenceReader, at_frame_size
+from weakseg.stages.scores import (
+    THRESHOLD,
+    ScoresOf,
+    frame_score,
+    mask_path,
+    score_path,
+    stored_scores,
+)
+from weakseg.stages.segmenters import load_segmenter
 from weakseg.stages.work import frame_of, settle_hardware
 from weakseg.training import track
 

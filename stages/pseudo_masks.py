@@ -1,4 +1,4 @@
-"""Stage 2: refine the evidence of every frame, choose a threshold without masks, cut pseudo-masks."""
+"""Stage 2: refine evidence, choose a threshold without masks, cut pseudo-masks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from weakseg.arrays import ScoreMap
 from weakseg.artifacts import (
     FinishedRun,
     RunFolder,
@@ -26,15 +24,13 @@ from weakseg.data import Frame, read_frame
 from weakseg.labels import IGNORE, SMOKE
 from weakseg.plans import Stage2Plan
 from weakseg.refine import EvidenceStatistics, MaskRule, ThresholdChoice, refine
-from weakseg.stages.cams import EvidenceReader
+from weakseg.stages.evidence import EvidenceReader, at_frame_size
 from weakseg.stages.pages import pseudo_masks_page
-from weakseg.stages.scores import score_path
+from weakseg.stages.scores import THRESHOLD, mask_path, score_path
 from weakseg.stages.work import Work, at_work, find_run, frames_of, settle_hardware
 from weakseg.training import track
 
 log = logging.getLogger(__name__)
-
-THRESHOLD = "threshold.json"
 
 
 def run(plan: Stage2Plan, config: Mapping[str, Any]) -> Path:
@@ -54,7 +50,14 @@ def run(plan: Stage2Plan, config: Mapping[str, Any]) -> Path:
             rows = _rows(frames, cams, work.run)
             summary = summarise(rows, choice) | {"seconds": time.monotonic() - started}
             work.tracker.finish(summary, "finished")
-            pseudo_masks_page(work.run, cams, rows, summary, plan.report_frames, config)
+            pseudo_masks_page(
+                work.run,
+                rows,
+                cams=cams,
+                summary=summary,
+                count=plan.report_frames,
+                config=config,
+            )
             work.run.finish(summary)
             log.info("threshold %.3f by %s", choice.threshold, choice.rule)
             log.info("report: %s", work.run.report_path)
@@ -86,12 +89,6 @@ def refine_frames(
             cache_dir=work.run.path / "cache",
         )
         write_scores(score_path(work.run, frame.id), result.scores[SMOKE])
-
-
-def at_frame_size(evidence: ScoreMap, height: int, width: int) -> ScoreMap:
-    """Bring evidence (h, w) to the frame's pixels, bilinearly."""
-    large = cv2.resize(evidence, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.clip(large, 0, 1).astype(np.float32)
 
 
 def choose_threshold(
@@ -149,8 +146,3 @@ def summarise(rows: Sequence[Mapping[str, str]], choice: ThresholdChoice) -> dic
                 figures[f"{split}/{name}_frames_with_mask"] = float((shares > 0).mean())
                 figures[f"{split}/{name}_mean_share"] = float(shares.mean())
     return figures
-
-
-def mask_path(run: FinishedRun | RunFolder, frame_id: str) -> Path:
-    """Say where a frame's pseudo-mask lies."""
-    return run.masks / f"{frame_id}.png"

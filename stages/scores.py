@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -14,7 +15,9 @@ from weakseg.data import Frame
 ScoresOf = Callable[[Frame], tuple[ScoreMap, float]]
 """Frame -> its soft scores of smoke (H, W) and its probability of smoke."""
 
-TOP_SHARE = 0.005
+THRESHOLD: Final = "threshold.json"
+
+TOP_SHARE: Final = 0.005
 """Share of the pixels whose mean score is the frame's own: about the smallest plume worth it."""
 
 
@@ -39,3 +42,8 @@ def frame_score(smoke: ScoreMap) -> float:
     """Give the frame's own score of smoke: the mean of its most probable pixels, in [0, 1]."""
     count = max(1, round(TOP_SHARE * smoke.size))
     return float(np.partition(smoke.ravel(), -count)[-count:].mean())
+
+
+def mask_path(run: FinishedRun | RunFolder, frame_id: str) -> Path:
+    """Say where a frame's pseudo-mask lies."""
+    return run.masks / f"{frame_id}.png"

@@ -15,13 +15,11 @@ from torch import Tensor, nn
 from weakseg.artifacts import (
     FinishedRun,
     RunFolder,
-    load_run,
     read_scores,
     write_frames,
     write_json,
     write_scores,
 )
-from weakseg.artifacts.atomic import read_json
 from weakseg.data import (
     EpochSampler,
     Frame,
@@ -33,15 +31,14 @@ from weakseg.data import (
 from weakseg.errors import DataError
 from weakseg.labels import SMOKE
 from weakseg.metrics import auroc
-from weakseg.models import Segmenter, TiledInference, load_weights
+from weakseg.models import Segmenter, TiledInference
 from weakseg.plans import Stage3Plan
 from weakseg.refine import EvidenceStatistics, ThresholdChoice
-from weakseg.stages.cams import CLASSIFIER
 from weakseg.stages.measuring import Evaluation, evaluate_split, iou_against_masks, oracle_threshold
 from weakseg.stages.optimisers import with_faster_head
 from weakseg.stages.pages import segmentation_page
-from weakseg.stages.pseudo_masks import THRESHOLD, mask_path
-from weakseg.stages.scores import frame_score, score_path
+from weakseg.stages.scores import THRESHOLD, frame_score, mask_path, score_path
+from weakseg.stages.segmenters import INFERENCE, SEGMENTER, starting_segmenter
 from weakseg.stages.work import (
     Work,
     at_work,
@@ -53,9 +50,6 @@ from weakseg.stages.work import (
 from weakseg.training import FitSettings, fit, track
 
 log = logging.getLogger(__name__)
-
-SEGMENTER = "segmenter.json"
-INFERENCE = "inference.json"
 
 
 def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
@@ -83,30 +77,17 @@ def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
             summary = summarise(rows, choice, plan, test)
             summary |= {"seconds": time.monotonic() - started}
             work.tracker.finish(summary, "finished")
-            segmentation_page(work.run, rows, test, summary, plan.report_frames, config)
+            segmentation_page(
+                work.run,
+                rows,
+                test=test,
+                summary=summary,
+                count=plan.report_frames,
+                config=config,
+            )
             work.run.finish(summary)
             _tell(work.run, summary, plan.test_split)
         return work.run.path
-
-
-def starting_segmenter(plan: Stage3Plan, pseudo: FinishedRun) -> Segmenter:
-    """Build the segmenter; `auto` takes the stage-1 classifier's network and weights where it can."""
-    asked = dict(plan.segmenter.keywords)
-    stage1 = load_run(Path(read_json(pseudo.path / "inputs.json")["stage1"]), kind="stage1")
-    classifier = read_json(stage1.path / CLASSIFIER)
-    is_cnn = not classifier["name"].startswith(("vit", "deit"))
-    changes: dict[str, Any] = {}
-    if asked.get("encoder") == "auto":
-        changes["encoder"] = f"tu-{classifier['name']}" if is_cnn else "tu-resnet50"
-    encoder = changes.get("encoder", asked.get("encoder"))
-    if asked.get("encoder_weights") == "auto":
-        is_same = encoder == f"tu-{classifier['name']}"
-        best = stage1.checkpoints / "best.safetensors"
-        changes["encoder_weights"] = str(best) if is_same else "hub"
-        if is_same:
-            changes["stride_in_1x1"] = classifier["stride_in_1x1"]
-    segmenter: Segmenter = plan.segmenter(**changes)
-    return segmenter
 
 
 def train_segmenter(
@@ -149,8 +130,8 @@ def training_items(frames: Sequence[Frame], pseudo: FinishedRun) -> list[Segment
     """List what to learn from, by pseudo-masks and the labels that citizens gave.
 
     A training frame labelled smoke-free is background everywhere, whatever the classifier thought.
-    A frame labelled smoke teaches its pseudo-mask, and is left out if that is empty: where its smoke
-    is, nobody knows.
+    A frame labelled smoke teaches its pseudo-mask, and is left out if that is empty: where its
+    smoke is, nobody knows.
     """
     kept = {row["id"] for row in pseudo.frames if float(row["smoke_share"]) > 0}
     items = [
@@ -178,7 +159,7 @@ def _step_loss(
 def _validator(
     plan: Stage3Plan, frames: Sequence[Frame], pseudo: FinishedRun
 ) -> Callable[[nn.Module], dict[str, float]]:
-    """Measure a model on `val`: by labels and pseudo-masks, or by masks if the user asked for it."""
+    """Measure a model on `val`: by labels and pseudo-masks, or by masks if the user asked."""
     val = [frame for frame in frames if frame.split == "val"]
     items = [SegmentationItem(frame, mask_path(pseudo, frame.id)) for frame in val]
     data = SegmentationData(items, image_size=plan.image_size)
@@ -284,14 +265,6 @@ def summarise(
     if test is not None:
         figures |= {f"{plan.test_split}/{key}": value for key, value in test.figures.items()}
     return figures
-
-
-def load_segmenter(run: FinishedRun) -> tuple[Segmenter, TiledInference, float]:
-    """Rebuild a finished stage-3 run's network, how it reads frames, and its threshold."""
-    segmenter = Segmenter(**read_json(run.path / SEGMENTER))
-    load_weights(run.checkpoints / "best.safetensors", segmenter)
-    inference = TiledInference(**read_json(run.path / INFERENCE))
-    return segmenter.eval(), inference, float(read_json(run.path / THRESHOLD)["threshold"])
 
 
 def _tell(run: RunFolder, summary: Mapping[str, Any], split: str) -> None:

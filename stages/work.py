@@ -1,4 +1,4 @@
-"""Open what every stage works in: the run folder, the tracker, the stop flag; and close it whole."""
+"""Open what every stage works in: run folder, tracker, stop flag; and close it whole."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from weakseg.training import Interrupted, StopFlag
 
 log = logging.getLogger(__name__)
 
-# What cannot change the products: where, how fast and how told. Frames and weights count by content.
+# What cannot change the products. Frames and weights count by their content, not their names.
 _NOT_SETTINGS: Final = {
     "cams",
     "data",
@@ -34,6 +34,7 @@ _NOT_SETTINGS: Final = {
     "tracking",
 }
 _NOT_SETTINGS_ANYWHERE: Final = {
+    "threads",
     "accelerator",
     "checkpoint",
     "checkpoint_seconds",

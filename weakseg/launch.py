@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterator
+from importlib import resources
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
@@ -43,6 +44,7 @@ ALLOWED_TARGETS = frozenset(
         "weakseg.refine.DenseCrf",
         "weakseg.refine.FalseAlarmThreshold",
         "weakseg.refine.FixedThreshold",
+        "weakseg.refine.HighestThreshold",
         "weakseg.refine.MaskRule",
         "weakseg.refine.MixtureThreshold",
         "weakseg.refine.OtsuThreshold",
@@ -175,7 +177,36 @@ def _rewrite_arguments(arguments: list[str], command: str) -> list[str]:
         rewritten.append("--resolve")
     if command not in STAGES_WITH_EXPERIMENTS:
         return rewritten
+    rewritten = _expand_refinement(rewritten)
     return [re.sub(r"^\+?experiment=", f"experiment/{command}=", item) for item in rewritten]
+
+
+def _expand_refinement(arguments: list[str]) -> list[str]:
+    """Let any list of steps stand for a refinement: `refine.steps=[crf,sam]`, `refine=sam+crf+sam`.
+
+    Combinations with a file of their own, and lists of choices to sweep over, are left to Hydra.
+    """
+    known = resources.files("weakseg.conf").joinpath("refine")
+    expanded: list[str] = []
+    for argument in arguments:
+        listed = re.fullmatch(r"refine\.steps=\[([\w, ]*)\]", argument)
+        joined = re.fullmatch(r"refine=(\w+(?:\+\w+)+)", argument)
+        if listed:
+            steps = [step.strip() for step in listed.group(1).split(",") if step.strip()]
+        elif joined and not known.joinpath(f"{joined.group(1)}.yaml").is_file():
+            steps = joined.group(1).split("+")
+        else:
+            expanded.append(argument)
+            continue
+        places = [f"{step}_{i}" if steps.count(step) > 1 else step for i, step in enumerate(steps)]
+        expanded.append("refine=none")
+        expanded += [
+            f"+refine/step@refine.steps.{place}={step}"
+            for place, step in zip(places, steps, strict=True)
+        ]
+        if not any(item.startswith("output=") for item in arguments):
+            expanded.append(f"output=runs/stage2/{'+'.join(steps) or 'none'}")
+    return expanded
 
 
 def _log_to_terminal() -> None:
@@ -192,7 +223,7 @@ def _guard_composition() -> None:
     """Check every composed configuration before Hydra acts on any of it.
 
     Hydra builds callbacks and logging handlers itself, ahead of our code, so a stranger's file
-    could name a program there. Hydra 1.3 has no hook between composing and acting: hence this wrapper.
+    could name a program there. Hydra 1.3 has no hook between composing and acting: hence this.
     """
     compose = ConfigLoaderImpl.load_configuration
     if getattr(compose, "is_guarded", False):

@@ -35,9 +35,9 @@ class CamRecipe:
     zero, and no picture is stretched to [0, 1] by its own minimum and maximum.
 
     Args:
-        method: "local", the probabilities of a `LocalClassifier`'s positions; "layer_cam", "grad_cam",
-            "grad_cam_pp", "hires_cam"; or "cam", which needs no gradients but an average pool (or
-            top-k) and a linear head.
+        method: "local", the probabilities of a `LocalClassifier`'s positions; "layer_cam",
+            "grad_cam", "grad_cam_pp", "hires_cam"; or "cam", which needs no gradients but an
+            average pool (or top-k) and a linear head.
         layers: Names of layers; empty for the model's own choice (`Classifier.default_layers`).
         fusion: "product" (geometric mean), "mean" or "max" over layers.
         scales: The picture is resized by each factor, and the maps are averaged.

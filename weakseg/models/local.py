@@ -28,7 +28,7 @@ class LocalClassifier(Classifier):
     Smoke must then be found where it is, and in a smoke-free frame no position may speak up: every
     activation there is known to be wrong. Each layer is trained on the frame's label; shallow ones
     see little around a position and so cannot smear, deep ones know what they look at. Where they
-    agree (the geometric mean of their probabilities) is the evidence of `CamRecipe(method="local")`.
+    agree (the geometric mean of their probabilities) is the evidence of a `CamRecipe` by "local".
 
     In training mode `forward` gives (B, L) logits, one a layer; in eval mode their mean, (B, 1).
 
@@ -43,8 +43,9 @@ class LocalClassifier(Classifier):
 
     References:
         Pinheiro and Collobert, "From Image-level to Pixel-level Labeling with Convolutional
-        Networks", CVPR 2015 (pooling between mean and maximum); Lee et al., "Deeply-Supervised Nets", AISTATS
-        2015 (answers at several depths). The combination, and its use as evidence, are ours.
+        Networks", CVPR 2015 (pooling between mean and maximum); Lee et al., "Deeply-Supervised
+        Nets", AISTATS 2015 (answers at several depths). The combination, and its use as
+        evidence, are ours.
     """
 
     def __init__(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -61,7 +62,8 @@ class TrainingState:
         metrics: MetricsLog,
     ) -> None:
         """Make the state a training starts from."""
-        self.model = model.to(fabric.device)
+        # Channels last: convolutions run up to twice as fast on CPUs and tensor cores.
+        self.model = model.to(fabric.device, memory_format=torch.channels_last)
         self.optimizer = optimizer_factory(parameter_groups(model))
         self.wrapped_model, self.wrapped_optimizer = fabric.setup(model, self.optimizer)
         decay = settings.ema_decay

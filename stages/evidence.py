@@ -1,0 +1,48 @@
+"""Read what a stage-1 run has made: evidence at any size, and the classifier itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+
+from weakseg.arrays import ScoreMap
+from weakseg.artifacts import FinishedRun, RunFolder, read_cam, read_json
+from weakseg.cam import Calibration
+from weakseg.models import Classifier, build_classifier, load_weights
+
+CALIBRATION: Final = "calibration.json"
+CLASSIFIER: Final = "classifier.json"
+
+
+class EvidenceReader:
+    """Read the evidence of a finished stage-1 run: calibrated, gated, absolute."""
+
+    def __init__(self, run: FinishedRun | RunFolder) -> None:
+        self._cams = run.cams
+        self.calibration = Calibration.from_dict(read_json(run.path / CALIBRATION))
+
+    def __call__(self, frame_id: str) -> tuple[ScoreMap, float]:
+        """Give a frame's evidence (h, w), in [0, 1], and its probability of smoke."""
+        raw, logit = read_cam(cam_path(self._cams, frame_id))
+        return self.calibration.evidence(raw, logit), self.calibration.probability(logit)
+
+
+def load_classifier(run: FinishedRun) -> Classifier:
+    """Rebuild the trained classifier of a finished stage-1 run."""
+    classifier = build_classifier(read_json(run.path / CLASSIFIER))
+    load_weights(run.checkpoints / "best.safetensors", classifier)
+    return classifier.eval()
+
+
+def cam_path(folder: Path, frame_id: str) -> Path:
+    """Say where a frame's CAM lies."""
+    return folder / f"{frame_id}.npz"
+
+
+def at_frame_size(evidence: ScoreMap, height: int, width: int) -> ScoreMap:
+    """Bring evidence (h, w) to the frame's pixels, bilinearly."""
+    large = cv2.resize(evidence, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.clip(large, 0, 1).astype(np.float32)
