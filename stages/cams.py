@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from weakseg.arrays import Mask
 from weakseg.artifacts import RunFolder, read_cam, write_cam, write_frames, write_json
 from weakseg.cam import Calibration, CalibrationStatistics, CamRecipe, calibrate
 from weakseg.data import (
@@ -27,9 +28,16 @@ from weakseg.data import (
 from weakseg.metrics import auroc, average_precision, ece, fpr_at_tpr95
 from weakseg.models import Classifier, LocalClassifier
 from weakseg.plans import Stage1Plan
-from weakseg.stages.evidence import CALIBRATION, CLASSIFIER, cam_path
+from weakseg.stages.evidence import (
+    CALIBRATION,
+    CLASSIFIER,
+    EvidenceReader,
+    at_frame_size,
+    cam_path,
+)
 from weakseg.stages.optimisers import with_faster_head
 from weakseg.stages.pages import cams_page
+from weakseg.stages.showing import BEST, show
 from weakseg.stages.work import Work, at_work, require_both_labels, settle_hardware
 from weakseg.training import FitSettings, fit, track
 
@@ -51,6 +59,19 @@ def run(plan: Stage1Plan, config: Mapping[str, Any]) -> Path:
             export_cams(plan.cam, classifier.to(device), frames, plan.image_size, work)
             rows = calibrate_evidence(plan.calibration, frames, work.run)
             summary = summarise(rows) | {"seconds": time.monotonic() - started}
+            show(
+                work,
+                rows,
+                {"evidence above one half": _strong(EvidenceReader(work.run))},
+                count=plan.report_frames,
+                files=(
+                    "cams",
+                    "frames.csv",
+                    CALIBRATION,
+                    CLASSIFIER,
+                    BEST,
+                ),
+            )
             work.tracker.finish(summary, "finished")
             cams_page(work.run, rows, summary=summary, count=plan.report_frames, config=config)
             work.run.finish(summary)
@@ -164,6 +185,16 @@ def calibrate_evidence(
     rows = [_row(frame, run, calibration) for frame in frames]
     write_frames(run.frames_csv, rows)
     return rows
+
+
+def _strong(evidence: EvidenceReader) -> Callable[[Mapping[str, str], int, int], Mask]:
+    """Draw where a frame's evidence is above one half."""
+
+    def draw(row: Mapping[str, str], height: int, width: int) -> Mask:
+        low, _ = evidence(row["id"])
+        return (at_frame_size(low, height, width) > 0.5).astype(np.uint8)
+
+    return draw
 
 
 def _row(frame: Frame, run: RunFolder, calibration: Calibration) -> dict[str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 from torch import nn
 
 from weakseg.arrays import Mask
-from weakseg.artifacts import RunFolder, read_scores
+from weakseg.artifacts import RunFolder, plain, read_scores
 from weakseg.data import Frame, read_frame
 from weakseg.data.truth import masks_of, read_mask
 from weakseg.errors import DataError
@@ -35,7 +35,7 @@ class Evaluation:
     figures: dict[str, float]
     frames: list[FrameFigures] = field(default_factory=list)
     curve: list[tuple[float, float]] = field(default_factory=list)
-    strata: dict[str, dict[str, float]] = field(default_factory=dict)
+    strata: list[dict[str, float | str]] = field(default_factory=list)
 
 
 def known_masks(data: Mapping[str, Any]) -> dict[Path, Path]:
@@ -161,11 +161,8 @@ def oracle_threshold(run: RunFolder, frames: Sequence[Frame]) -> ThresholdChoice
 def as_json(result: Evaluation) -> dict[str, Any]:
     """Give an evaluation ready for JSON: what cannot be known is null."""
     return {
-        "figures": {key: _known(value) for key, value in result.figures.items()},
-        "by_size": {
-            name: {key: _known(value) for key, value in row.items()}
-            for name, row in result.strata.items()
-        },
+        "figures": plain(result.figures),
+        "by_size": plain(result.strata),
         "iou_by_threshold": [[t, _known(v)] for t, v in result.curve],
         "frames": [
             {

@@ -237,9 +237,9 @@ def strata_tables(result: Evaluation) -> list[Table]:
     """Give the figures by size of the smoke."""
     if not result.strata:
         return []
-    columns = sorted({key for row in result.strata.values() for key in row})
-    rows = [[name, *(row.get(key) for key in columns)] for name, row in result.strata.items()]
-    return [Table("By size of the smoke", ["size", *columns], rows)]
+    columns = list(result.strata[0])
+    rows = [[row[key] for key in columns] for row in result.strata]
+    return [Table("By size of the smoke", columns, rows)]
 
 
 def judged_panels(

@@ -27,6 +27,7 @@ from weakseg.refine import EvidenceStatistics, MaskRule, ThresholdChoice, refine
 from weakseg.stages.evidence import EvidenceReader, at_frame_size
 from weakseg.stages.pages import pseudo_masks_page
 from weakseg.stages.scores import THRESHOLD, mask_path, score_path
+from weakseg.stages.showing import show
 from weakseg.stages.work import Work, at_work, find_run, frames_of, settle_hardware
 from weakseg.training import track
 
@@ -49,6 +50,13 @@ def run(plan: Stage2Plan, config: Mapping[str, Any]) -> Path:
             cut_masks(plan.masks, choice, frames, work)
             rows = _rows(frames, cams, work.run)
             summary = summarise(rows, choice) | {"seconds": time.monotonic() - started}
+            show(
+                work,
+                rows,
+                {"pseudo-mask": lambda row, *_: read_mask_ids(mask_path(work.run, row["id"]))},
+                count=plan.report_frames,
+                files=("masks", "frames.csv", THRESHOLD),
+            )
             work.tracker.finish(summary, "finished")
             pseudo_masks_page(
                 work.run,

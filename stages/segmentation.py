@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from weakseg.arrays import Mask
 from weakseg.artifacts import (
     FinishedRun,
     RunFolder,
@@ -39,6 +40,7 @@ from weakseg.stages.optimisers import with_faster_head
 from weakseg.stages.pages import segmentation_page
 from weakseg.stages.scores import THRESHOLD, frame_score, mask_path, score_path
 from weakseg.stages.segmenters import INFERENCE, SEGMENTER, starting_segmenter
+from weakseg.stages.showing import BEST, show
 from weakseg.stages.work import (
     Work,
     at_work,
@@ -76,6 +78,19 @@ def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
             rows = _rows(held_out, work.run, choice.threshold)
             summary = summarise(rows, choice, plan, test)
             summary |= {"seconds": time.monotonic() - started}
+            show(
+                work,
+                rows,
+                {"prediction": lambda row, *_: _cut(work.run, row["id"], choice.threshold)},
+                count=plan.report_frames,
+                files=(
+                    "frames.csv",
+                    SEGMENTER,
+                    INFERENCE,
+                    THRESHOLD,
+                    BEST,
+                ),
+            )
             work.tracker.finish(summary, "finished")
             segmentation_page(
                 work.run,
@@ -222,6 +237,10 @@ def choose_threshold(plan: Stage3Plan, frames: Sequence[Frame], run: RunFolder) 
         choice = plan.threshold.choose(statistics)
     write_json(run.path / THRESHOLD, choice.to_dict())
     return choice
+
+
+def _cut(run: RunFolder, frame_id: str, threshold: float) -> Mask:
+    return (read_scores(score_path(run, frame_id)) >= threshold).astype(np.uint8)
 
 
 def _rows(frames: Sequence[Frame], run: RunFolder, threshold: float) -> list[dict[str, str]]:

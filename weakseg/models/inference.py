@@ -96,7 +96,7 @@ class TiledInference:
         rows, columns = (window_starts(side, tile, _UNIT) for side in size)
         corners = [(row, column) for row in rows for column in columns]
         tiles = torch.cat([scaled[:, :, r : r + tile, c : c + tile] for r, c in corners])
-        maps = torch.cat([_smoke(model(part)) for part in tiles.split(self.batch_size)])
+        maps = torch.cat([_smoke(model(part)) for part in torch.split(tiles, self.batch_size)])
         return merge_windows(maps[None], corners, (size[0], size[1]))[0]
 
 

@@ -63,7 +63,7 @@ class TrainingState:
     ) -> None:
         """Make the state a training starts from."""
         # Channels last: convolutions run up to twice as fast on CPUs and tensor cores.
-        self.model = model.to(fabric.device, memory_format=torch.channels_last)
+        self.model = model.to(fabric.device).to(memory_format=torch.channels_last)
         self.optimizer = optimizer_factory(parameter_groups(model))
         self.wrapped_model, self.wrapped_optimizer = fabric.setup(model, self.optimizer)
         decay = settings.ema_decay
