@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from weakseg.arrays import FrameArray, Mask, ScoreMap
 from weakseg.artifacts import FinishedRun, MetricsLog, RunFolder, read_mask_ids
 from weakseg.data import Frame, read_frame
 from weakseg.labels import SMOKE
-from weakseg.metrics import FrameFigures
 from weakseg.report import (
     Card,
     PanelRow,
     Report,
-    Table,
-    comparison,
     heatmap,
     overlay,
     write_report,
 )
 from weakseg.stages.evidence import EvidenceReader, at_frame_size
-from weakseg.stages.measuring import Evaluation, truths
+from weakseg.stages.measuring import Evaluation
+from weakseg.stages.panels import (
+    as_text,
+    evaluation_cards,
+    figures_table,
+    judged_panels,
+    pictures_of,
+    strata_tables,
+)
 from weakseg.stages.scores import ScoresOf, mask_path, stored_scores
 
 Rows = Sequence[Mapping[str, str]]
@@ -47,7 +50,7 @@ def cams_page(
         pixels = read_frame(row["path"])
         low, probability = evidence(row["id"])
         score = at_frame_size(low, *pixels.shape[:2])
-        pictures = _three("evidence", pixels, score)
+        pictures = pictures_of("evidence", pixels, score)
         return PanelRow(row["id"], f"probability of smoke {probability:.2f}", pictures)
 
     smoke, clear = _by_probability(rows)
@@ -67,8 +70,8 @@ def cams_page(
             curves=_curves(run),
             panels=[panel(row) for row in _spread(smoke, count)],
             false_alarms=[panel(row) for row in clear[-count:][::-1]],
-            tables=[_figures_table(summary)],
-            config=_as_text(config),
+            tables=[figures_table(summary)],
+            config=as_text(config),
         ),
     )
 
@@ -131,8 +134,8 @@ def pseudo_masks_page(
             ],
             panels=[panel(row) for row in _spread(smoke, count)],
             false_alarms=[panel(row) for row in alarms[-count:][::-1]],
-            tables=[_figures_table(summary)],
-            config=_as_text(config),
+            tables=[figures_table(summary)],
+            config=as_text(config),
         ),
     )
 
@@ -178,8 +181,8 @@ def segmentation_page(
             curves=_curves(run) | ({"IoU by threshold/test": test.curve} if test else {}),
             panels=panels,
             false_alarms=alarms,
-            tables=[*(strata_tables(test) if test else []), _figures_table(summary)],
-            config=_as_text(config),
+            tables=[*(strata_tables(test) if test else []), figures_table(summary)],
+            config=as_text(config),
         ),
     )
 
@@ -213,85 +216,10 @@ def evaluation_page(
             curves={"IoU by threshold/per image": result.curve},
             panels=panels,
             false_alarms=alarms,
-            tables=[*strata_tables(result), _figures_table(result.figures)],
+            tables=[*strata_tables(result), figures_table(result.figures)],
         ),
         name=f"{name}.html",
     )
-
-
-def evaluation_cards(figures: Mapping[str, float]) -> list[Card]:
-    """Give the headline figures, with their intervals over scenes."""
-    named = {
-        "iou_per_image": "IoU per image",
-        "iou_pooled": "IoU pooled",
-        "false_alarm_share": "false alarms",
-    }
-    cards = [Card(label, figures.get(key), _span(figures, key)) for key, label in named.items()]
-    cards.append(Card("mIoU", figures.get("miou"), "smoke and background"))
-    gap = figures.get("oracle_gap_per_image")
-    cards.append(Card("oracle's gap", gap, "IoU lost to a threshold chosen without masks"))
-    return cards
-
-
-def strata_tables(result: Evaluation) -> list[Table]:
-    """Give the figures by size of the smoke."""
-    if not result.strata:
-        return []
-    columns = list(result.strata[0])
-    rows = [[row[key] for key in columns] for row in result.strata]
-    return [Table("By size of the smoke", columns, rows)]
-
-
-def judged_panels(
-    result: Evaluation,
-    frames: Mapping[str, Frame],
-    *,
-    data: Mapping[str, Any],
-    scores: ScoresOf,
-    threshold: float,
-    count: int,
-) -> tuple[list[PanelRow], list[PanelRow]]:
-    """Show the best, median and worst frames with smoke, and the largest false alarms."""
-    smoky = sorted((one for one in result.frames if one.has_smoke), key=lambda one: -one.iou)
-    clear = [one for one in result.frames if one.is_smoke_free and one.predicted_share > 0]
-    clear.sort(key=lambda one: -one.predicted_share)
-    truth = truths(data)
-
-    def panel(one: FrameFigures, title: str) -> PanelRow:
-        frame = frames[one.id]
-        pixels = read_frame(frame.path)
-        score, _ = scores(frame)
-        real = truth(frame, *pixels.shape[:2])
-        mask: Mask = (score >= threshold).astype(np.uint8)
-        return PanelRow(
-            f"{title}: {one.id}",
-            f"IoU {one.iou:.2f}" if one.has_smoke else f"false area {one.predicted_share:.2%}",
-            [
-                ("frame", pixels),
-                ("scores", heatmap(score)),
-                ("truth", overlay(pixels, real)),
-                ("found, false, missed", comparison(pixels, mask, real)),
-            ],
-        )
-
-    middle = len(smoky) // 2
-    groups = {
-        "best": smoky[:count],
-        "median": smoky[middle : middle + count],
-        "worst": smoky[::-1][:count],
-    }
-    seen: set[str] = set()
-    panels = []
-    for title, group in groups.items():
-        for one in group:
-            if one.id not in seen:
-                seen.add(one.id)
-                panels.append(panel(one, title))
-    return panels, [panel(one, "false alarm") for one in clear[:count]]
-
-
-def _three(name: str, pixels: FrameArray, score: ScoreMap) -> list[tuple[str, FrameArray]]:
-    return [("frame", pixels), (name, heatmap(score)), ("over it", overlay(pixels, score))]
 
 
 def _unjudged(run: RunFolder, rows: Rows, count: int) -> list[PanelRow]:
@@ -300,7 +228,7 @@ def _unjudged(run: RunFolder, rows: Rows, count: int) -> list[PanelRow]:
     for row in _spread(_by_probability(rows)[0], count):
         pixels = read_frame(row["path"])
         score, probability = scores(_frame(row))
-        pictures = _three("scores", pixels, score)
+        pictures = pictures_of("scores", pixels, score)
         panels.append(PanelRow(row["id"], f"score of the frame {probability:.2f}", pictures))
     return panels
 
@@ -332,24 +260,9 @@ def _curves(run: RunFolder) -> dict[str, list[tuple[float, float]]]:
     return curves
 
 
-def _figures_table(figures: Mapping[str, Any]) -> Table:
-    return Table("All figures", ["figure", "value"], [[k, v] for k, v in figures.items()])
-
-
-def _span(figures: Mapping[str, float], key: str) -> str:
-    low, high = figures.get(f"{key}_low"), figures.get(f"{key}_high")
-    if low is None or high is None:
-        return ""
-    return f"95 % of scene resamples: {low:.3f} to {high:.3f}"
-
-
 def _percent(share: str) -> str:
     return f"{_PERCENT * float(share):.1f} %"
 
 
 def _frame(row: Mapping[str, str]) -> Frame:
     return Frame(row["id"], Path(row["path"]), int(row["label"]), row["scene"], row["split"])
-
-
-def _as_text(config: Mapping[str, Any]) -> str:
-    return json.dumps(config, indent=2, default=str)
