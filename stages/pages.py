@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from weakseg.artifacts import FinishedRun, MetricsLog, RunFolder, read_mask_ids
+from weakseg.artifacts.pictures import write_picture
 from weakseg.data import Frame, read_frame
 from weakseg.labels import SMOKE
 from weakseg.report import (
@@ -17,6 +18,7 @@ from weakseg.report import (
     Report,
     heatmap,
     overlay,
+    panel_sheet,
     write_report,
 )
 from weakseg.stages.evidence import EvidenceReader, at_frame_size
@@ -138,6 +140,17 @@ def pseudo_masks_page(
             config=as_text(config),
         ),
     )
+
+
+def overlay_sheet(run: RunFolder, rows: Rows, count: int) -> None:
+    """Write `overlays.jpg`: pseudo-masks over frames, from the surest to the least sure."""
+    chosen = _spread(_by_probability(rows)[0], count)
+    drawn = [
+        overlay(read_frame(row["path"]), read_mask_ids(mask_path(run, row["id"]))) for row in chosen
+    ]
+    if drawn:
+        strips = [drawn[start : start + 4] for start in range(0, len(drawn), 4)]
+        write_picture(run.path / "overlays.jpg", panel_sheet(strips))
 
 
 def segmentation_page(

@@ -40,7 +40,7 @@ def run(plan: PredictPlan, config: Mapping[str, Any]) -> Path:
     device = settle_hardware(plan.hardware, seed=0)
     pictures = find_pictures(Path(plan.source))
     model, inference, threshold = load_segmenter(load_run(Path(plan.run), kind="stage3"))
-    threshold = threshold if plan.threshold is None else plan.threshold
+    threshold = threshold if plan.cut is None else plan.cut
     if plan.tile is not None:
         inference = type(inference)(**{**inference.settings(), "image_size": plan.tile})
     model.to(device)

@@ -25,7 +25,7 @@ from weakseg.labels import IGNORE, SMOKE
 from weakseg.plans import Stage2Plan
 from weakseg.refine import EvidenceStatistics, MaskRule, ThresholdChoice, refine
 from weakseg.stages.evidence import EvidenceReader, at_frame_size
-from weakseg.stages.pages import pseudo_masks_page
+from weakseg.stages.pages import overlay_sheet, pseudo_masks_page
 from weakseg.stages.scores import THRESHOLD, mask_path, score_path
 from weakseg.stages.showing import show
 from weakseg.stages.work import Work, at_work, find_run, frames_of, settle_hardware
@@ -58,6 +58,7 @@ def run(plan: Stage2Plan, config: Mapping[str, Any]) -> Path:
                 files=("masks", "frames.csv", THRESHOLD),
             )
             work.tracker.finish(summary, "finished")
+            overlay_sheet(work.run, rows, 2 * plan.report_frames)
             pseudo_masks_page(
                 work.run,
                 rows,

@@ -160,7 +160,8 @@ def training_items(frames: Sequence[Frame], pseudo: FinishedRun) -> list[Segment
             f"every pseudo-mask of a training frame in {pseudo.path} is empty: run stage 2 with a "
             "lower threshold, or train the classifier of stage 1 longer"
         )
-    log.info("learn from %d frames, %d with a pseudo-mask", len(items), len(kept))
+    masked = sum(item.mask_path is not None for item in items)
+    log.info("learn from %d frames, %d with a pseudo-mask", len(items), masked)
     return items
 
 
