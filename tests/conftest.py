@@ -1,12 +1,14 @@
-"""Frames that every test can use: a seeded plume, and a small data set on disk."""
+"""What every test can use: a seeded plume, a small data set on disk, and the three stages on it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from doors import Chain, Doors, make_chain
 
 from weakseg.arrays import FrameArray, Mask
 from weakseg.data import IndexSource
@@ -60,6 +62,20 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_source(tiny_folder: Path) -> IndexSource:
     """The source of `tiny_folder`: scenes with even numbers have smoke."""
     return IndexSource(str(tiny_folder / "index.csv"))
+
+
+@pytest.fixture(scope="session")
+def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
+    """Runs commands without loading torch each time."""
+    server = Doors(tmp_path_factory.mktemp("told"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def chain(doors: Doors, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """The three stages, finished, on `tiny_folder`; leave them as they are."""
+    return make_chain(doors, tiny_folder / "index.csv", tmp_path_factory.mktemp("chain"))
 
 
 def _write_tiny_frame(folder: Path, scene: int, k: int, split: str) -> str:

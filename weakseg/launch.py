@@ -128,7 +128,22 @@ def _run_or_explain(call: Callable[[], None]) -> None:
 def _one_sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror or error}"
-    return str(error).strip() or type(error).__name__
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _explain_composition(error: Exception) -> str:
+    """Say in one line which setting cannot be, without Hydra's hints for its own developers."""
+    text = f"{error}\n{error.__cause__ or ''}"
+    unknown = re.match(r"Could not override '([^']+)'", text)
+    if unknown:
+        return f"{unknown.group(1)} is no setting of this command: --help lists them all"
+    wrong = re.search(r"^Error merging override (\S+?)=.*\n(.+)", text)
+    if wrong:
+        return f"{wrong.group(1).lstrip('+')}: {wrong.group(2)}"
+    text = text.split("Config search path:", maxsplit=1)[0].split(
+        "See https://hydra.cc", maxsplit=1
+    )[0]
+    return " ".join(text.split())
 
 
 def _explain_instantiation(error: InstantiationException) -> str:
@@ -230,11 +245,13 @@ def _guard_composition() -> None:
         return
 
     def guarded(self: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
-        config = compose(self, *args, **kwargs)
         try:
+            config = compose(self, *args, **kwargs)
             check_targets(config)
         except ConfigurationError as error:
             sys.exit(f"error: {error}")
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            sys.exit(f"error: {_explain_composition(error)}")
         return config
 
     guarded.is_guarded = True  # type: ignore[attr-defined]

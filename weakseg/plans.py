@@ -140,12 +140,17 @@ class EvaluatePlan:
 
 @dataclass
 class PredictPlan:
-    """Segment new frames with a finished stage-3 run."""
+    """Segment new frames with a finished stage-3 run.
+
+    Args:
+        cut: Score from which a pixel is smoke, instead of the run's own threshold. (Hydra takes
+            the word `threshold` for the group of that name.)
+    """
 
     run: str = MISSING
     source: str = MISSING
     output: str = MISSING
-    threshold: float | None = None
+    cut: float | None = None
     tile: int | None = None
     max_pixels: int = 100_000_000
     hardware: HardwarePlan = field(default_factory=HardwarePlan)
