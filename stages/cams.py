@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from weakseg.arrays import Mask
-from weakseg.artifacts import RunFolder, read_cam, write_cam, write_frames, write_json
+from weakseg.artifacts import RunFolder, load_run, read_cam, write_cam, write_frames, write_json
 from weakseg.cam import Calibration, CalibrationStatistics, CamRecipe, calibrate
 from weakseg.data import (
     ClassificationData,
@@ -26,7 +26,7 @@ from weakseg.data import (
     sha256_of,
 )
 from weakseg.metrics import auroc, average_precision, ece, fpr_at_tpr95
-from weakseg.models import Classifier, LocalClassifier
+from weakseg.models import Classifier, LocalClassifier, save_weights
 from weakseg.plans import Stage1Plan
 from weakseg.stages.evidence import (
     CALIBRATION,
@@ -34,6 +34,7 @@ from weakseg.stages.evidence import (
     EvidenceReader,
     at_frame_size,
     cam_path,
+    load_classifier,
 )
 from weakseg.stages.optimisers import with_faster_head
 from weakseg.stages.pages import cams_page
@@ -50,12 +51,17 @@ def run(plan: Stage1Plan, config: Mapping[str, Any]) -> Path:
     frames = plan.data.frames()
     for split in ("train", "val"):
         require_both_labels(frames, split)
-    classifier: Classifier = plan.classifier()
-    inputs = {"frames": dataset_fingerprint(frames), "weights": classifier.weights_sha256 or "none"}
+    classifier, weights = _classifier(plan)
+    inputs = {"frames": dataset_fingerprint(frames), "weights": weights}
     with at_work(plan, config, kind="stage1", inputs=inputs, data=plan.data.settings()) as work:
         if not work.run.is_complete:
             started = time.monotonic()
-            train_classifier(plan, classifier, frames, work)
+            is_local = isinstance(classifier, LocalClassifier)
+            write_json(work.run.path / CLASSIFIER, {**classifier.settings(), "local": is_local})
+            if plan.trained:
+                save_weights(work.run.path / BEST, classifier)
+            else:
+                train_classifier(plan, classifier, frames, work)
             export_cams(plan.cam, classifier.to(device), frames, plan.image_size, work)
             rows = calibrate_evidence(plan.calibration, frames, work.run)
             summary = summarise(rows) | {"seconds": time.monotonic() - started}
@@ -79,6 +85,15 @@ def run(plan: Stage1Plan, config: Mapping[str, Any]) -> Path:
         return work.run.path
 
 
+def _classifier(plan: Stage1Plan) -> tuple[Classifier, str]:
+    """Build the classifier to train, or load a trained one; with the hash of its weights."""
+    if plan.trained is None:
+        classifier: Classifier = plan.classifier()
+        return classifier, classifier.weights_sha256 or "none"
+    earlier = load_run(plan.trained, kind="stage1")
+    return load_classifier(earlier), sha256_of(earlier.path / BEST)
+
+
 def train_classifier(
     plan: Stage1Plan, classifier: Classifier, frames: Sequence[Frame], work: Work
 ) -> None:
@@ -88,8 +103,6 @@ def train_classifier(
     settings: FitSettings = plan.fit
     labels = [frame.label for frame in train]
     balance = labels if getattr(plan.loss, "balance", False) else None
-    is_local = isinstance(classifier, LocalClassifier)
-    write_json(work.run.path / CLASSIFIER, {**classifier.settings(), "local": is_local})
     fit(
         classifier,
         optimizer_factory=with_faster_head(plan.optimizer, classifier, plan.head_lr_factor),

@@ -32,7 +32,7 @@ class EvidenceReader:
 
 def load_classifier(run: FinishedRun) -> Classifier:
     """Rebuild the trained classifier of a finished stage-1 run."""
-    classifier = build_classifier(read_json(run.path / CLASSIFIER))
+    classifier = build_classifier(**read_json(run.path / CLASSIFIER))
     load_weights(run.checkpoints / "best.safetensors", classifier)
     return classifier.eval()
 

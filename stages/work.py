@@ -32,6 +32,7 @@ _NOT_SETTINGS: Final = {
     "sam_checkpoint",
     "tracker",
     "tracking",
+    "trained",
 }
 _NOT_SETTINGS_ANYWHERE: Final = {
     "threads",

@@ -56,9 +56,13 @@ class Stage1Plan(RunPlan):
     """Train a classifier on image labels and export its CAMs.
 
     There is no field for masks, on purpose: this stage cannot read one.
+
+    Args:
+        trained: A finished stage-1 run whose classifier is taken as it is, to export other CAMs.
     """
 
     data: Any = MISSING
+    trained: str | None = None
     classifier: Any = MISSING
     image_size: int = 224
     augmentation: Any = None
