@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import logging
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from importlib import resources
@@ -76,6 +77,8 @@ def launch(command: str, plan: type[Any], recipe: str) -> None:
     _guard_composition()
     sys.argv[1:] = _rewrite_arguments(sys.argv[1:], command)
     _log_to_terminal()
+    # Until a stage takes over, as it does while it draws frames, SIGTERM ends like Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def task(config: DictConfig) -> None:
         _run_or_explain(lambda: _run(config, plan, recipe))
@@ -140,10 +143,9 @@ def _explain_composition(error: Exception) -> str:
     wrong = re.search(r"^Error merging override (\S+?)=.*\n(.+)", text)
     if wrong:
         return f"{wrong.group(1).lstrip('+')}: {wrong.group(2)}"
-    text = text.split("Config search path:", maxsplit=1)[0].split(
-        "See https://hydra.cc", maxsplit=1
-    )[0]
-    return " ".join(text.split())
+    # What follows is for Hydra's own developers.
+    useful = re.split(r"Config search path:|See https://hydra\.cc", text)[0]
+    return " ".join(useful.split())
 
 
 def _explain_instantiation(error: InstantiationException) -> str:

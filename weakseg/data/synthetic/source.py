@@ -138,7 +138,7 @@ class SyntheticSource:
         record = self.base / SETTINGS_FILE
         if record.is_file():
             _refuse_other_settings(record, mine)
-        elif self.base.is_dir() and any(self.base.iterdir()):
+        elif self.base.is_dir() and any(not _is_leftover(path) for path in self.base.iterdir()):
             raise DataError(
                 f"{self.base} holds files that are not a synthetic data set: "
                 "choose an empty folder for data.folder"
@@ -207,8 +207,12 @@ def _refuse_other_settings(record: Path, mine: dict[str, int]) -> None:
 
 def _remove_leftovers(base: Path) -> None:
     """Delete what a killed run left half done."""
-    for path in base.glob(f"{PARTIAL}*"):
+    for path in filter(_is_leftover, base.iterdir()):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _is_leftover(path: Path) -> bool:
+    return path.name.startswith(PARTIAL)
