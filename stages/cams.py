@@ -162,14 +162,20 @@ def export_cams(
     recipe: CamRecipe, model: Classifier, frames: Sequence[Frame], image_size: int, work: Work
 ) -> None:
     """Write the raw CAM and the logit of every frame that has none yet."""
-    missing = [frame for frame in frames if not cam_path(work.run.cams, frame.id).exists()]
-    for part in track(list(_parts(missing, recipe)), what="export CAMs", unit="batches"):
+
+    def is_missing(frame: Frame) -> bool:
+        return not cam_path(work.run.cams, frame.id).exists()
+
+    # Always the same batches: a frame's last bits depend on how many others share its own.
+    parts = [part for part in _parts(frames, recipe) if any(map(is_missing, part))]
+    for part in track(parts, what="export CAMs", unit="batches"):
         work.check_stop()
         images = [_image(frame, None if recipe.window else image_size) for frame in part]
         batch = torch.stack(images).to(next(model.parameters()).device)
         maps, logits = recipe.raw_cam(model, batch)
         for frame, raw, logit in zip(part, maps.cpu().numpy(), logits.tolist(), strict=True):
-            write_cam(cam_path(work.run.cams, frame.id), raw, logit)
+            if is_missing(frame):
+                write_cam(cam_path(work.run.cams, frame.id), raw, logit)
 
 
 def _parts(frames: Sequence[Frame], recipe: CamRecipe) -> Iterator[Sequence[Frame]]:

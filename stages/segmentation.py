@@ -74,8 +74,9 @@ def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
             held_out = [frame for frame in frames if frame.split in ("val", plan.test_split)]
             predict_frames(plan.inference, segmenter.to(device).eval(), held_out, work)
             choice = choose_threshold(plan, frames, work.run)
-            test = evaluate_split(work.run, frames, plan.test_split, choice.threshold)
+            # Before measuring, which reads them: a run that goes on has them already.
             rows = _rows(held_out, work.run, choice.threshold)
+            test = evaluate_split(work.run, frames, plan.test_split, choice.threshold)
             summary = summarise(rows, choice, plan, test)
             summary |= {"seconds": time.monotonic() - started}
             show(

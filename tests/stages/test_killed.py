@@ -98,8 +98,7 @@ def accidents(chance: random.Random, renamings: int, seconds: float) -> list[Acc
         if number % 3 == 2:
             found.append(Accident("SIGKILL", "seconds", chance.uniform(0.05, 0.8 * seconds)))
         else:
-            # What is left to do shrinks with every attempt.
-            latest = max(2, renamings * (number + 1) // (KILLS + 1) // (number + 1))
+            latest = max(3, 2 * renamings // (KILLS + 1))
             at = "after" if number % 3 else "before"
             found.append(Accident("SIGKILL", at, chance.randint(1, latest)))
     return found
@@ -111,11 +110,14 @@ def test_killed_stage_ends_with_the_same_bytes(
 ) -> None:
     chain = before(stage, undisturbed, tmp_path)
     renamings, seconds = json.loads((undisturbed.root / f"{stage}.told").read_text())
-    deaths = 0
-    for accident in accidents(random.Random(f"{stage}"), renamings, seconds):
-        done = doors.run(stage, *chain.arguments[stage], cwd=tmp_path, accident=accident)
+    deaths, afresh = 0, ()
+    for accident in accidents(random.Random(stage), renamings, seconds):
+        given = (*chain.arguments[stage], *afresh)
+        done = doors.run(stage, *given, cwd=tmp_path, accident=accident)
         assert done.code in (-9, 0), done.err
         deaths += done.code == -9
+        # Finished before its time to die came.
+        afresh = ("overwrite=true",) if done.code == 0 else ()
     assert deaths >= KILLS // 2
     doors.must(stage, *chain.arguments[stage], cwd=tmp_path)
     whole, killed = undisturbed.root / stage, tmp_path / stage
