@@ -17,6 +17,7 @@ import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -192,10 +193,26 @@ def _rewrite_arguments(arguments: list[str], command: str) -> list[str]:
     rewritten = [re.sub(r"^data\.where\.", "++data.where.", item) for item in arguments]
     if "--cfg" in rewritten and "--resolve" not in rewritten:
         rewritten.append("--resolve")
-    if command not in STAGES_WITH_EXPERIMENTS:
-        return rewritten
-    rewritten = _expand_refinement(rewritten)
-    return [re.sub(r"^\+?experiment=", f"experiment/{command}=", item) for item in rewritten]
+    if command in STAGES_WITH_EXPERIMENTS:
+        rewritten = _expand_refinement(rewritten)
+        rewritten = [
+            re.sub(r"^\+?experiment=", f"experiment/{command}=", item) for item in rewritten
+        ]
+    if {"-m", "--multirun"} & set(rewritten):
+        rewritten.append(_name_only_what_varies(rewritten))
+    return rewritten
+
+
+def _name_only_what_varies(arguments: list[str]) -> str:
+    """Keep what is the same at every point of a sweep out of the names of its folders."""
+    given = [item for item in arguments if "=" in item and not item.startswith("-")]
+    try:
+        overrides = OverridesParser.create().parse_overrides(given)
+    except HydraException:
+        overrides = []  # Hydra will say so itself.
+    fixed = sorted({str(item.key_or_group) for item in overrides if not item.is_sweep_override()})
+    listed = ",".join(f"'{key}'" for key in fixed)
+    return f"hydra.job.config.override_dirname.exclude_keys=[{listed}]"
 
 
 def _expand_refinement(arguments: list[str]) -> list[str]:

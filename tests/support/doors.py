@@ -169,6 +169,7 @@ class Doors:
         assert self._server.stdin is not None
         assert self._server.stdout is not None
         self._server.stdin.close()
+        self._server.kill()
         self._server.wait()
         self._server.stdout.close()
 
