@@ -20,7 +20,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from weakseg import plans
-from weakseg.launch import ALLOWED_TARGETS, ConfigurationError, check_targets
+from weakseg.launch import (
+    ALLOWED_TARGETS,
+    ConfigurationError,
+    _rewrite_arguments,
+    build_plan,
+    check_targets,
+)
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -40,7 +46,8 @@ def choices() -> Iterator[tuple[str, str, str]]:
         defaults = yaml.safe_load((CONF / f"{command}.yaml").read_text())["defaults"]
         groups = [name for item in defaults if isinstance(item, dict) for name in item]
         for group in groups:
-            if not group.startswith("override"):
+            # Help is a text of Hydra's, not a choice.
+            if not group.startswith(("override", "help")):
                 for path in sorted((CONF / group).glob("*.yaml")):
                     yield command, group, path.stem
 
@@ -62,14 +69,15 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
     return config
 
 
-def build(config: DictConfig) -> Any:
+def build(command: str, overrides: list[str]) -> Any:
+    config = compose(command, overrides)
     check_targets(config)
-    return hydra.utils.instantiate(config, _convert_="object")
+    return build_plan(PLANS[command], hydra.utils.instantiate(config, _convert_="all"))
 
 
 @pytest.mark.parametrize(("command", "group", "option"), sorted(choices()))
 def test_every_option_builds(command: str, group: str, option: str) -> None:
-    plan = build(compose(command, [f"{group}={option}"]))
+    plan = build(command, [f"{group}={option}"])
     assert type(plan) is PLANS[command]
 
 
@@ -90,7 +98,7 @@ def test_allowed_targets_exist() -> None:
 
 def test_foreign_target_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"os\.system"):
-        build(compose("stage1", ["+optimizer.extra._target_=os.system"]))
+        build("stage1", ["+optimizer.extra._target_=os.system"])
 
 
 def test_stub_names_what_the_core_has() -> None:
@@ -136,8 +144,7 @@ def test_readme_command_builds(line: str) -> None:
     words = shlex.split(line, comments=True)
     command = words[words.index("-m") + 1].removeprefix("weakseg.")
     given = [word for word in words[words.index("-m") + 2 :] if "=" in word]
-    if command in ("stage1", "stage2", "stage3"):
-        given = [re.sub("^experiment=", f"experiment/{command}=", word) for word in given]
+    given = _rewrite_arguments(given, command)
     parsed = OverridesParser.create().parse_overrides(given)
     one = [
         f"{item.get_key_element()}={next(item.sweep_string_iterator())}"
@@ -145,7 +152,7 @@ def test_readme_command_builds(line: str) -> None:
         else word
         for item, word in zip(parsed, given, strict=True)
     ]
-    assert type(build(compose(command, one))) is PLANS[command]
+    assert type(build(command, one)) is PLANS[command]
 
 
 # ---- what is committed
