@@ -40,6 +40,7 @@ _NOT_SETTINGS_ANYWHERE: Final = {
     "checkpoint",
     "checkpoint_seconds",
     "device",
+    "encoder_weights",
     "log_every",
     "weights",
     "workers",

@@ -1,0 +1,156 @@
+"""What each stage learns from, and what it makes of little evidence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from doors import Chain
+
+from weakseg.arrays import FrameArray
+from weakseg.artifacts import FinishedRun, load_run, write_cam, write_json
+from weakseg.artifacts.paths import RunPaths
+from weakseg.cam import Calibration
+from weakseg.data import DataError, SegmentationData
+from weakseg.refine import Background, MaskRule, ThresholdChoice, refine
+from weakseg.stages.evidence import (
+    CALIBRATION,
+    EvidenceReader,
+    at_frame_size,
+    cam_path,
+    load_classifier,
+)
+from weakseg.stages.scores import mask_path, stored_scores
+from weakseg.stages.segmentation import _overlaps, training_items
+from weakseg.stages.segmenters import load_segmenter
+from weakseg.stages.work import frames_of
+
+
+@pytest.fixture
+def pseudo(chain: Chain) -> FinishedRun:
+    return load_run(chain.run_of("stage2"), kind="stage2")
+
+
+def with_shares(run: FinishedRun, shares: dict[str, str]) -> FinishedRun:
+    rows = tuple({**row, "smoke_share": shares.get(row["id"], "0")} for row in run.frames)
+    return FinishedRun(run.path, run.manifest, rows)
+
+
+# ---- stage 3 learns from labels and pseudo-masks
+
+
+def test_smoke_free_training_frames_are_background(pseudo: FinishedRun) -> None:
+    items = training_items(frames_of(pseudo), pseudo)
+    clear = [item for item in items if item.frame.label == 0]
+    assert len(clear) == 4
+    assert all(item.mask_path is None for item in clear)
+    assert (SegmentationData(clear, image_size=32)[0]["mask"] == 0).all()
+
+
+def test_smoke_frames_teach_their_pseudo_mask(pseudo: FinishedRun) -> None:
+    items = training_items(frames_of(pseudo), pseudo)
+    smoky = [item for item in items if item.frame.label == 1]
+    assert [item.mask_path for item in smoky] == [
+        mask_path(pseudo, item.frame.id) for item in smoky
+    ]
+
+
+def test_smoke_frames_with_an_empty_mask_are_left_out(pseudo: FinishedRun) -> None:
+    kept = with_shares(pseudo, {"scene2_1": "0.01", "scene4_0": "0.5"})
+    items = training_items(frames_of(pseudo), kept)
+    assert [item.frame.id for item in items if item.frame.label == 1] == ["scene2_1"]
+
+
+def test_only_the_training_split_teaches(pseudo: FinishedRun) -> None:
+    items = training_items(frames_of(pseudo), pseudo)
+    assert {item.frame.split for item in items} == {"train"}
+
+
+def test_nothing_to_learn_says_what_to_do(pseudo: FinishedRun) -> None:
+    with pytest.raises(DataError, match="every pseudo-mask of a training frame"):
+        training_items(frames_of(pseudo), with_shares(pseudo, {}))
+
+
+def test_overlap_with_pseudo_masks_leaves_ignored_pixels_out() -> None:
+    mask = torch.tensor([[[1, 1, 0, 255]], [[0, 0, 0, 255]]])
+    smoke = torch.tensor([[[0.9, 0.1, 0.9, 0.9]], [[0.9, 0.9, 0.9, 0.9]]])
+    # The second frame has no pseudo-mask of smoke to agree with.
+    assert _overlaps(smoke, mask) == [pytest.approx(1 / 3)]
+
+
+# ---- evidence
+
+
+@pytest.fixture
+def evidence(tmp_path: Path) -> EvidenceReader:
+    """Frames whose maps are full of evidence; the classifier believes the first alone."""
+    run = RunPaths(tmp_path)
+    write_json(run.path / CALIBRATION, Calibration(0.0, 1.0, 1.0, 0.0).to_dict())
+    raw = np.linspace(0, 2, 12, dtype=np.float32).reshape(3, 4)
+    for name, logit in (("sure", 10.0), ("doubtful", 0.0), ("clear", -12.0)):
+        write_cam(cam_path(run.cams, name), raw, logit)
+    return EvidenceReader(run)  # type: ignore[arg-type]
+
+
+def test_evidence_is_gated_by_the_probability(evidence: EvidenceReader) -> None:
+    sure, probability = evidence("sure")
+    assert probability == pytest.approx(1, abs=1e-3)
+    assert sure.max() == pytest.approx(1, abs=1e-3)
+    doubtful, probability = evidence("doubtful")
+    assert probability == pytest.approx(0.5)
+    np.testing.assert_allclose(doubtful, sure / 2, atol=1e-3)
+
+
+def test_frame_the_classifier_calls_clear_ends_empty(
+    evidence: EvidenceReader, plume: FrameArray
+) -> None:
+    """Whatever the map says: no step and no threshold can make smoke of it."""
+    low, probability = evidence("clear")
+    scores = refine(
+        plume,
+        at_frame_size(low, *plume.shape[:2]),
+        probability,
+        background=Background(),
+        steps={},
+    ).smoke
+    assert scores.max() == 0
+    lowest = ThresholdChoice(1 / 256, 1 / 256, 1 / 256, "fixed", {})
+    assert not (MaskRule(ignore_band=False, min_area=0.0)(scores, lowest) == 1).any()
+
+
+def test_evidence_at_frame_size_stays_evidence(rng: np.random.Generator) -> None:
+    large = at_frame_size(rng.random((3, 4), dtype=np.float32), 30, 41)
+    assert large.shape == (30, 41)
+    assert large.dtype == np.float32
+    assert 0 <= large.min() <= large.max() <= 1
+
+
+# ---- what runs hand over
+
+
+def test_classifier_comes_back_as_it_was_trained(chain: Chain) -> None:
+    run = load_run(chain.run_of("stage1"))
+    classifier = load_classifier(run)
+    assert not classifier.training
+    reader = EvidenceReader(run)
+    _, probability = reader("scene6_0")
+    assert probability > 0.5
+    assert reader("scene7_0")[1] < 0.5
+
+
+def test_segmenter_comes_back_with_its_threshold(chain: Chain) -> None:
+    run = load_run(chain.run_of("stage3"))
+    model, inference, threshold = load_segmenter(run)
+    assert not model.training
+    assert inference.settings()["image_size"] == 64
+    assert 0 < threshold <= 1
+
+
+def test_stored_scores_come_with_the_classifiers_probability(pseudo: FinishedRun) -> None:
+    read = stored_scores(pseudo)
+    for frame, row in zip(frames_of(pseudo), pseudo.frames, strict=True):
+        scores, probability = read(frame)
+        assert scores.shape == (48, 64)
+        assert probability == float(row["probability"])
