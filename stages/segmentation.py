@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from weakseg.artifacts import (
     write_json,
     write_scores,
 )
+from weakseg.checks import check_one_of
 from weakseg.data import (
     EpochSampler,
     Frame,
@@ -53,9 +54,12 @@ from weakseg.training import FitSettings, fit, track
 
 log = logging.getLogger(__name__)
 
+SELECTIONS: Final = ("labels", "val")
+
 
 def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
     """Run stage 3 as `plan` says; give its run folder."""
+    check_one_of(SELECTIONS, selection=plan.selection)
     device = settle_hardware(plan.hardware, seed=plan.seed)
     pseudo = find_run(plan.pseudo_masks, kind="stage2", beside=plan.output)
     frames = frames_of(pseudo)

@@ -17,6 +17,9 @@ import numpy as np
 import pytest
 from doors import Chain, Doors
 from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.testing import assert_close
 
 from weakseg.artifacts import Manifest, load_run, read_frames
 
@@ -282,6 +285,68 @@ def products(run: Path) -> dict[str, str]:
         for path in found
         if path.name not in told
     }
+
+
+# ---- other ways to run a stage
+
+
+def test_trained_classifier_gives_other_cams_without_training(doors: Doors, copy: Chain) -> None:
+    given = [item for item in copy.arguments["stage1"] if not item.startswith("output=")]
+    again = ("trained=runs/stage1/tiny", "cam.flip=false", "output=runs/stage1/again")
+    done = doors.must("stage1", *given, *again, cwd=copy.root)
+    assert "epoch" not in done.err
+    first, second = copy.run_of("stage1"), copy.root / "runs" / "stage1" / "again"
+    assert_close(weights_of(second), weights_of(first), rtol=0, atol=0)
+    cam = "cams/scene0_0.npz"
+    assert (first / cam).read_bytes() != (second / cam).read_bytes()
+    out = "output=runs/stage2/again"
+    doors.must("stage2", *copy.arguments["stage2"], f"cams={second}", out, cwd=copy.root)
+
+
+def weights_of(run: Path) -> dict[str, Tensor]:
+    return load_file(run / "checkpoints" / "best.safetensors")
+
+
+def test_masks_of_val_choose_only_if_asked_and_the_run_says_so(doors: Doors, copy: Chain) -> None:
+    given = ("selection=val", "output=runs/stage3/val")
+    doors.must("stage3", *copy.arguments["stage3"], *given, cwd=copy.root)
+    run = copy.root / "runs" / "stage3" / "val"
+    assert summary(run)["selection"] == "val"
+    assert summary(run)["threshold_rule"] == "val_masks"
+    assert "chosen by the masks of val" in (run / "report.html").read_text()
+
+
+def test_wrong_selection_is_refused_before_training(doors: Doors, copy: Chain) -> None:
+    given = ("selection=test", "output=runs/stage3/other")
+    done = doors.run("stage3", *copy.arguments["stage3"], *given, cwd=copy.root)
+    assert "selection must be one of labels, val" in done.sentence
+    assert "epoch" not in done.err
+
+
+@pytest.mark.parametrize("loss", ["ce_dice", "dense_crf"])
+@pytest.mark.parametrize("segmenter", ["deeplabv3plus", "fpn"])
+def test_every_loss_and_segmenter_trains(
+    doors: Doors, copy: Chain, loss: str, segmenter: str
+) -> None:
+    given = (f"segmenter={segmenter}", "segmenter.encoder=tu-test_efficientnet", f"loss={loss}")
+    more = ("fit.epochs=1", "fit.max_steps_per_epoch=1", "output=runs/stage3/other")
+    doors.must("stage3", *copy.arguments["stage3"], *given, *more, cwd=copy.root)
+
+
+@pytest.mark.parametrize(
+    "cam", ["cam", "grad_cam", "grad_cam_pp", "hires_cam", "layer_cam", "local"]
+)
+def test_every_cam_goes_through(doors: Doors, copy: Chain, cam: str) -> None:
+    given = (f"cam={cam}", f"classifier.local={str(cam == 'local').lower()}", "fit.epochs=1")
+    out = (*given, "output=runs/stage1/other")
+    doors.must("stage1", *copy.arguments["stage1"], *out, cwd=copy.root)
+
+
+@pytest.mark.parametrize("rule", ["false_alarm", "fixed", "highest", "mixture", "otsu", "size"])
+def test_every_threshold_goes_through(doors: Doors, copy: Chain, rule: str) -> None:
+    given = (f"threshold={rule}", "output=runs/stage2/other", "refine=crf")
+    doors.must("stage2", *copy.arguments["stage2"], *given, cwd=copy.root)
+    assert 0 < summary(copy.root / "runs" / "stage2" / "other")["threshold"] <= 1
 
 
 # ---- refusals between the stages
