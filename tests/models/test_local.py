@@ -66,7 +66,9 @@ def test_the_local_product_is_the_geometric_mean_of_the_levels(local: LocalClass
     images = torch.rand(1, 3, 64, 64)
     maps, _ = CamRecipe(method="local", flip=False).raw_cam(local, images)
     fine, *coarse = (cell.sigmoid() for cell in local.cells(images))
-    large = [torch.nn.functional.interpolate(c[:, None], size=(8, 8), mode="bilinear") for c in coarse]
+    large = [
+        torch.nn.functional.interpolate(c[:, None], size=(8, 8), mode="bilinear") for c in coarse
+    ]
     expected = (fine * large[0][:, 0] * large[1][:, 0]) ** (1 / 3)
     torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-5)
 
