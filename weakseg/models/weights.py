@@ -85,7 +85,9 @@ def load_pretrained(module: nn.Module, path: str | Path, *, head: Collection[str
 
 def save_weights(path: str | Path, module: nn.Module) -> None:
     """Write all parameters and buffers of `module` as one safetensors file, atomically."""
-    tensors = {name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()}
+    # Copies: layers may share a tensor, and the format knows no sharing.
+    own = module.state_dict()
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in own.items()}
     # As bytes: safetensors' own writer hides a full disk behind an error of its own.
     write_bytes(Path(path), save(tensors, metadata={"format": "pt"}))
 

@@ -7,11 +7,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import nn
 
-from weakseg.artifacts.atomic import atomic_path, write_bytes
+from weakseg.artifacts.atomic import atomic_path
 from weakseg.training.errors import TrainingError
 
 
@@ -41,28 +38,4 @@ def load_state(path: Path) -> dict[str, Any]:
         raise TrainingError(
             f"{path} is no checkpoint of weakseg, or is damaged: "
             "delete it to start this training from the beginning"
-        ) from error
-
-
-def save_weights(path: Path, model: nn.Module) -> None:
-    """Write a network's weights and buffers as safetensors, whole or not at all."""
-    tensors = {
-        name: tensor.detach().cpu().contiguous().clone()
-        for name, tensor in model.state_dict().items()
-    }
-    write_bytes(path, save(tensors))
-
-
-def load_weights(path: Path, model: nn.Module) -> None:
-    """Read weights that `save_weights` wrote for the same network.
-
-    Raises:
-        TrainingError: If the file is missing, damaged or of another network.
-    """
-    try:
-        model.load_state_dict(load_file(path))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise TrainingError(
-            f"{path} does not hold the weights of this network: "
-            f"delete {path.parent} to train again ({error})"
         ) from error

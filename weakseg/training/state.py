@@ -14,7 +14,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from weakseg.artifacts.atomic import remove_partials
-from weakseg.training.checkpoints import load_state, load_weights, save_state, save_weights
+from weakseg.errors import WeightsError
+from weakseg.models import load_weights, save_weights
+from weakseg.training.checkpoints import load_state, save_state
 from weakseg.training.ema import WeightAverage
 from weakseg.training.engine import scaler_of
 from weakseg.training.errors import TrainingError
@@ -96,8 +98,16 @@ class TrainingState:
         save_weights(self._best, self.kept_model)
 
     def load_best(self) -> None:
-        """Put the best weights into the model."""
-        load_weights(self._best, self.model)
+        """Put the best weights into the model.
+
+        Raises:
+            TrainingError: If their file is missing or damaged.
+        """
+        try:
+            load_weights(self._best, self.model)
+        except WeightsError as error:
+            folder = self._best.parent
+            raise TrainingError(f"{error}; or delete {folder} to train again") from error
 
     def save_if_due(self) -> None:
         """Save if the last saved state has grown old."""
