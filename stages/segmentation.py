@@ -33,7 +33,7 @@ from weakseg.data import (
 from weakseg.errors import DataError
 from weakseg.labels import SMOKE
 from weakseg.metrics import auroc
-from weakseg.models import Segmenter, TiledInference
+from weakseg.models import Segmenter, TiledInference, save_weights
 from weakseg.plans import Stage3Plan
 from weakseg.refine import EvidenceStatistics, ThresholdChoice
 from weakseg.stages.measuring import Evaluation, evaluate_split, iou_against_masks, oracle_threshold
@@ -74,7 +74,12 @@ def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
     with at_work(plan, config, kind="stage3", inputs=inputs, data=pseudo.manifest.data) as work:
         if not work.run.is_complete:
             started = time.monotonic()
-            train_segmenter(plan, segmenter, frames, pseudo, work)
+            write_json(work.run.path / SEGMENTER, segmenter.settings())
+            write_json(work.run.path / INFERENCE, plan.inference.settings())
+            if plan.trained is None:
+                train_segmenter(plan, segmenter, frames, pseudo, work)
+            else:
+                save_weights(work.run.path / BEST, segmenter)
             held_out = [frame for frame in frames if frame.split in ("val", plan.test_split)]
             predict_frames(plan.inference, segmenter.to(device).eval(), held_out, work)
             choice = choose_threshold(plan, frames, work.run)
@@ -120,8 +125,6 @@ def train_segmenter(
     """Fit the segmenter to the pseudo-masks of the training split."""
     items = training_items(frames, pseudo)
     settings: FitSettings = plan.fit
-    write_json(work.run.path / SEGMENTER, segmenter.settings())
-    write_json(work.run.path / INFERENCE, plan.inference.settings())
     fit(
         segmenter,
         optimizer_factory=with_faster_head(plan.optimizer, segmenter, plan.head_lr_factor),

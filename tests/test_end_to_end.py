@@ -303,6 +303,19 @@ def test_trained_classifier_gives_other_cams_without_training(doors: Doors, copy
     doors.must("stage2", *copy.arguments["stage2"], f"cams={second}", out, cwd=copy.root)
 
 
+def test_trained_segmenter_takes_another_threshold_without_training(
+    doors: Doors, copy: Chain
+) -> None:
+    given = [item for item in copy.arguments["stage3"] if not item.startswith("output=")]
+    again = ("trained=runs/stage3/tiny", "threshold.value=0.9", "output=runs/stage3/again")
+    done = doors.must("stage3", *given, *again, cwd=copy.root)
+    assert "epoch" not in done.err
+    first, second = copy.run_of("stage3"), copy.root / "runs" / "stage3" / "again"
+    assert_close(weights_of(second), weights_of(first), rtol=0, atol=0)
+    assert summary(second)["threshold"] == 0.9
+    assert summary(first)["threshold"] != 0.9
+
+
 def weights_of(run: Path) -> dict[str, Tensor]:
     return load_file(run / "checkpoints" / "best.safetensors")
 

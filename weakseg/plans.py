@@ -101,9 +101,11 @@ class Stage3Plan(RunPlan):
         pseudo_masks: A finished stage-2 run, or `latest`.
         selection: How the epoch and the threshold are chosen: `labels` reads image labels only,
             `val` reads the masks of the validation split, and the report says which.
+        trained: A finished stage-3 run whose segmenter is taken as it is.
     """
 
     pseudo_masks: str = "latest"
+    trained: str | None = None
     segmenter: Any = MISSING
     image_size: int = 256
     augmentation: Any = None
