@@ -104,7 +104,7 @@ def test_figures_are_far_above_chance(chain: Chain) -> None:
     assert figures["test/miou"] > 0.6
     assert figures["test/false_alarm_share"] == 0
     assert figures["selection"] == "labels"
-    assert figures["threshold_rule"] == "false_alarm"
+    assert figures["threshold_rule"] == "fixed"
 
 
 def test_figures_before_stage_3_come_from_labels_alone(chain: Chain) -> None:

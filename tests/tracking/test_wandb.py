@@ -75,6 +75,8 @@ def begin(tracker: Tracker, folder: Path) -> None:
 def test_every_folder_of_wandb_lies_in_the_run_and_the_environment_comes_back(
     tmp_path: Path, fake: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("WANDB_DIR", "/mine")
     monkeypatch.delenv("WANDB_CACHE_DIR", raising=False)
     tracker = WandbTracker()
