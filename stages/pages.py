@@ -164,16 +164,17 @@ def segmentation_page(
 ) -> Path:
     """Write the page of a stage-3 run: how good are the masks, and where do they fail?"""
     chosen = {
-        "labels": "Epoch and threshold were chosen by image labels and pseudo-masks of val.",
+        "labels": "The epoch was chosen by image labels and pseudo-masks of val, without masks.",
         "val": "Epoch and threshold were chosen by the masks of val.",
     }[str(summary["selection"])]
-    status = [chosen]
+    rule = f"Smoke is where the score reaches {summary['threshold']:.3f}, by the rule"
+    status = [chosen, f"{rule} {summary['threshold_rule']}."]
     if test is None:
         status.append("No masks of the test split: figures by image labels only.")
         panels, alarms = _unjudged(run, rows, count), None
         cards = [Card("AUROC on val", summary.get("val/auroc"), "by image labels")]
     else:
-        status.append("The test split was read once, after all choices were made.")
+        status.append("This run read the test split once, after all its choices were made.")
         frames = {row["id"]: _frame(row) for row in rows}
         scores = stored_scores(run)
         panels, alarms = judged_panels(
