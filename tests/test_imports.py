@@ -17,7 +17,7 @@ LAYERS = (
     {"data", "models", "losses", "metrics"},
     {"cam", "refine", "training"},
     {"artifacts", "tracking", "report"},
-    {"plans"},
+    {"plans", "targets"},
     {"stages"},
     {"launch"},
     {"stage1", "stage2", "stage3", "check", "evaluate", "predict"},

@@ -14,11 +14,11 @@ from doors import STAGES, Done, Doors
 from omegaconf import OmegaConf
 
 from weakseg.launch import (
-    ConfigurationError,
     _expand_refinement,
     _rewrite_arguments,
     check_targets,
 )
+from weakseg.targets import ConfigurationError
 
 DATA = ("data=synthetic", "data.scenes=12", "data.frames_per_scene=1", "data.size=32")
 

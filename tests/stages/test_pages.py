@@ -99,7 +99,7 @@ def test_segmentation_page(runs: dict[str, FinishedRun], which: str, selection: 
         config=run.manifest.config,
     ).read_text()
     assert ("image labels" if selection == "labels" else "by the masks of val") in page
-    assert ("read once" in page) == (test is not None)
+    assert ("read the test split once" in page) == (test is not None)
 
 
 def test_evaluation_page_names_masks_and_scenes(
