@@ -92,6 +92,18 @@ def test_the_floor_bounds_the_threshold_where_no_frame_does() -> None:
     assert FalseAlarmThreshold(floor=0.2).choose(statistics).threshold == 0.2
 
 
+def test_the_ceiling_keeps_one_saturated_frame_from_cutting_all_smoke() -> None:
+    statistics = smoke_free([1.0, 0.3, 0.2])
+    bounded = FalseAlarmThreshold(target=0, ceiling=0.9).choose(statistics)
+    assert bounded.threshold == 0.9
+    assert bounded.detail["target_met"] is False
+    reached = FalseAlarmThreshold(target=0.5, ceiling=0.9).choose(statistics)
+    assert reached.threshold == FalseAlarmThreshold(target=0.5).choose(statistics).threshold < 0.9
+    assert reached.detail["target_met"] is True
+    with pytest.raises(ValueError, match="ceiling must be at least"):
+        FalseAlarmThreshold(floor=0.5, ceiling=0.4)
+
+
 @pytest.mark.parametrize("rule", [OtsuThreshold(), MixtureThreshold()])
 @pytest.mark.parametrize("share", [0.1, 0.5])
 def test_two_levels_are_parted_between_them(rule: ThresholdRule, share: float) -> None:

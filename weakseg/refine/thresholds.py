@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from weakseg.checks import check_in_unit, check_positive
+from weakseg.checks import check_at_least, check_in_unit, check_positive
 from weakseg.labels import BACKGROUND
 from weakseg.refine.choice import (
     LOWEST,
@@ -75,18 +75,24 @@ class FalseAlarmThreshold:
         min_area: Share of a frame's pixels that makes an alarm, in (0, 1].
         floor: The threshold never falls below this smoke score, in [0, 1]. Where no smoke-free
             frame has evidence at all, nothing else would bound it.
+        ceiling: Nor does it rise above this one, in [floor, 1]. A few smoke-free frames with
+            saturated scores (a wrong label is enough) would else cut the smoke of all others;
+            `target_met` in the choice's detail says whether the target was reached.
         band: Width of the ignore band, in [0, 1], as in `FixedThreshold`.
     """
 
     target: float = 0.02
     min_area: float = 0.001
     floor: float = 0.0
+    ceiling: float = 1.0
     band: float = 0.2
 
     def __post_init__(self) -> None:
         """Refuse shares outside [0, 1]."""
         check_in_unit(target=self.target, min_area=self.min_area, floor=self.floor, band=self.band)
+        check_in_unit(ceiling=self.ceiling)
         check_positive(min_area=self.min_area)
+        check_at_least(self.floor, ceiling=self.ceiling)
 
     def choose(self, statistics: EvidenceStatistics) -> ThresholdChoice:
         """Choose the cut.
@@ -100,12 +106,12 @@ class FalseAlarmThreshold:
         alarms = np.mean([frame.shares_above >= self.min_area for frame in frames], axis=0)
         allowed = np.flatnonzero(alarms[1:] <= self.target) + 1  # Edge 0 would let in every pixel.
         edge = int(allowed[0]) if allowed.size else BINS - 1
-        threshold = max(edge / BINS, self.floor)
+        threshold = min(max(edge / BINS, self.floor), self.ceiling)
         low, high = band_around(threshold, self.band)
         detail = self.settings() | {
             "smoke_free_frames": len(frames),
             "alarm_share": float(alarms[min(int(threshold * BINS), BINS - 1)]),
-            "target_met": bool(allowed.size),
+            "target_met": bool(allowed.size) and edge / BINS <= self.ceiling,
         }
         return make_choice(threshold, low, high, rule="false_alarm", detail=detail)
 
