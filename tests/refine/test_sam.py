@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from weakseg.arrays import FrameArray, Mask
 from weakseg.data import read_frame
-from weakseg.errors import WeightsError
+from weakseg.errors import MissingExtraError, WeightsError
 from weakseg.refine import Background, SamStep, refine
 from weakseg.refine import sam as sam_module
 from weakseg.refine.sam import PROMPTS
@@ -168,6 +169,15 @@ def test_the_cache_spares_the_encoder_and_changes_no_score(
     assert loads[0].image_encoder.calls == 2
     np.testing.assert_array_equal(fresh, kept)
     np.testing.assert_array_equal(kept, again)
+
+
+def test_a_missing_package_is_told_by_the_extra_that_brings_it(
+    plume: FrameArray, evidence: np.ndarray, checkpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "segment_anything", None)
+    step = SamStep(checkpoint=checkpoint)
+    with pytest.raises(MissingExtraError, match=r"weakseg\[sam\]"):
+        refine(plume, evidence, 1.0, background=Background(), steps={"sam": step})
 
 
 def test_the_settings_know_the_weights_but_no_path(checkpoint: str, tmp_path: Path) -> None:

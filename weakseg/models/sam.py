@@ -36,7 +36,7 @@ class TinyViTEncoder(nn.Module):
     def __init__(self) -> None:
         """Build it with random weights."""
         super().__init__()
-        common = _segment_anything("segment_anything.modeling.common")
+        common = segment_anything_module("segment_anything.modeling.common")
         trunk = cast(Any, timm.create_model("tiny_vit_5m_224", num_classes=0))
         trunk.stages[-1].downsample.conv2.conv.stride = (1, 1)
         self.patch_embed, self.stages = trunk.patch_embed, trunk.stages
@@ -65,7 +65,7 @@ def load_sam(kind: str = "vit_t", checkpoint: str | Path | None = None) -> nn.Mo
         WeightsError: If the file is missing, broken or of another kind of SAM.
     """
     check_one_of(KINDS, kind=kind)
-    package = _segment_anything("segment_anything")
+    package = segment_anything_module("segment_anything")
     tensors = None if checkpoint is None else _read(Path(checkpoint))
     sam = cast(nn.Module, _mobile_sam() if kind == "vit_t" else package.sam_model_registry[kind]())
     if tensors is not None:
@@ -77,7 +77,12 @@ def load_sam(kind: str = "vit_t", checkpoint: str | Path | None = None) -> nn.Mo
     return sam.eval()
 
 
-def _segment_anything(module: str) -> Any:
+def segment_anything_module(module: str = "segment_anything") -> Any:
+    """Import a module of segment-anything.
+
+    Raises:
+        MissingExtraError: If it is not installed.
+    """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -87,7 +92,7 @@ def _segment_anything(module: str) -> Any:
 
 
 def _mobile_sam() -> nn.Module:
-    parts = _segment_anything("segment_anything.modeling")
+    parts = segment_anything_module("segment_anything.modeling")
     side = TinyViTEncoder.img_size
     return cast(
         nn.Module,

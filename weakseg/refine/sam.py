@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ from weakseg.arrays import FrameArray, ScoreMap, Scores
 from weakseg.checks import check_at_least, check_in_unit, check_one_of, check_positive
 from weakseg.errors import WeightsError
 from weakseg.labels import SMOKE
-from weakseg.models.sam import KINDS, load_sam
+from weakseg.models.sam import KINDS, load_sam, segment_anything_module
 from weakseg.models.weights import sha256_of_weights
 from weakseg.refine.acceptance import COMBINATIONS, RULES, accepts, combine_scores, iou
 from weakseg.refine.embeddings import Embedding, cached_embedding, embedding_path
@@ -166,7 +165,7 @@ class SamStep:
         self, frame: FrameArray, height: ScoreMap, regions: Sequence[BoolMap], context: FrameContext
     ) -> list[BoolMap]:
         """Return SAM's masks (H, W) before any acceptance; `height` is what peaks are found in."""
-        predictor = _segment_anything().SamPredictor(self._model)
+        predictor = segment_anything_module().SamPredictor(self._model)
         embedding = self._embedding(frame, predictor, context)
         if self.prompts == "automatic":
             return self._automatic(frame, embedding, height, regions)
@@ -237,7 +236,7 @@ class SamStep:
             for region in regions
         )
         points = np.unique(np.concatenate(list(per_region)), axis=0)
-        generator = _segment_anything().SamAutomaticMaskGenerator(
+        generator = segment_anything_module().SamAutomaticMaskGenerator(
             self._model,
             points_per_side=None,
             point_grids=[points / np.array(frame.shape[1::-1])],
@@ -248,11 +247,6 @@ class SamStep:
         # The generator would embed the frame again: it has one crop, the frame.
         generator.predictor.set_image = lambda image: _show(generator.predictor, image, embedding)
         return [np.asarray(found["segmentation"], bool) for found in generator.generate(frame)]
-
-
-def _segment_anything() -> Any:
-    """The package; `load_sam` has already said in words if it is missing."""
-    return importlib.import_module("segment_anything")
 
 
 def _show(predictor: Any, frame: FrameArray, embedding: Embedding) -> None:
