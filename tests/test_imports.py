@@ -14,7 +14,8 @@ LAYERS = (
     {"labels", "checks", "arrays", "errors", "artifacts.atomic"},
     {"_core"},
     {"filtering"},
-    {"data", "models", "losses", "metrics"},
+    {"mean_field"},
+    {"data", "models", "losses", "metrics", "densecrf"},
     {"cam", "refine", "training"},
     {"artifacts", "tracking", "report"},
     {"plans", "targets"},
@@ -30,7 +31,7 @@ RESERVED = {
     "hydra": {"weakseg.launch", *DOORS},
     "omegaconf": {"weakseg.launch", *DOORS},
     "weakseg.data.truth": {"weakseg.stages.measuring", "weakseg.stages.audit"},
-    "weakseg._core": {"weakseg.filtering", "weakseg.refine.crf", "weakseg.losses.energy"},
+    "weakseg._core": {"weakseg.filtering", "weakseg.mean_field", "weakseg.losses.energy"},
 }
 
 

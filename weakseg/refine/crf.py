@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import reduce
-from typing import Any, Final, Literal, TypeAlias
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from weakseg.arrays import FrameArray, Scores
 from weakseg.checks import check_at_least, check_in_unit, check_one_of, check_positive, check_shape
 from weakseg.errors import MissingExtraError
-from weakseg.filtering import Lattice, bilateral_features, position_features
+from weakseg.mean_field import (
+    KERNEL_NORMALISATIONS,
+    Floats32,
+    Kernel,
+    KernelNormalisation,
+    frame_kernel,
+    mean_field,
+    position_kernel,
+)
 from weakseg.refine.step import FrameContext
 
 log = logging.getLogger(__name__)
 
 BACKENDS: Final = ("native", "pydensecrf")
-Floats32: TypeAlias = npt.NDArray[np.float32]
+
+
+class BatchError(ValueError):
+    """Some frames of a batch are no input for a CRF; the others were refined all the same.
+
+    Attributes:
+        errors: What is wrong, by index in the batch.
+        results: One entry a frame, in order: refined scores, or None where `errors` says why.
+    """
+
+    def __init__(self, errors: dict[int, ValueError], results: list[Scores | None]) -> None:
+        self.errors = errors
+        self.results = results
+        said = "; ".join(f"frame {index}: {error}" for index, error in errors.items())
+        super().__init__(f"{len(errors)} of {len(results)} frames failed: {said}")
 
 
 @dataclass(frozen=True)
@@ -39,15 +61,19 @@ class DenseCrf:
         sigma_rgb_levels: Its reach in colour, in levels of 0-255, > 0.
         unary_floor: Scores are raised to this before the logarithm, in (0, 1]: what the scores
             hold impossible, the frame may then still say, at the price of -log(unary_floor).
-        symmetric: Make the native kernels their own transpose; False is the paper's lattice.
+        normalisation: How kernels are normalised. With A the Gaussian weights between pixels and
+            D the diagonal of their sums: "symmetric" is D^-1/2 A D^-1/2, "before" A D^-1, "after"
+            D^-1 A (a weighted mean), "none" A itself, which depends on the size of the frame.
+        compatibility: K x K, symmetric: what a class costs beside another, in multiples of the
+            kernels' weights. None is Potts: 0 for the same class, 1 for another, whatever K.
+        symmetric: Make the native kernels their own transpose; False repeats pydensecrf.
         backend: "native", or "pydensecrf" of the extra `crf`, kept for comparison.
         threads: Threads of the native backend, 0 for all; they do not change the result.
 
     References:
         Krähenbühl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge
         Potentials", NeurIPS 2011. Settings and Potts model of Zhang and Hsu, arXiv 2507.21959;
-        kernels are normalised by D^-1/2 A D^-1/2, and a pixel is its own neighbour, as in
-        pydensecrf.
+        a pixel is its own neighbour, as in pydensecrf.
     """
 
     iterations: int = 5
@@ -57,6 +83,8 @@ class DenseCrf:
     sigma_xy_pixels: float = 60.0
     sigma_rgb_levels: float = 5.0
     unary_floor: float = 1e-5
+    normalisation: KernelNormalisation = "symmetric"
+    compatibility: Sequence[Sequence[float]] | None = None
     symmetric: bool = True
     backend: Literal["native", "pydensecrf"] = "native"
     threads: int = 0
@@ -77,7 +105,11 @@ class DenseCrf:
             unary_floor=self.unary_floor,
         )
         check_in_unit(unary_floor=self.unary_floor)
+        check_one_of(KERNEL_NORMALISATIONS, normalisation=self.normalisation)
         check_one_of(BACKENDS, backend=self.backend)
+        if self.compatibility is not None:
+            # Lists come from the configuration; tuples keep the dataclass frozen to its depth.
+            object.__setattr__(self, "compatibility", _square(self.compatibility))
 
     @property
     def name(self) -> str:
@@ -110,43 +142,95 @@ class DenseCrf:
         probabilities = infer(frame, unary)
         return np.ascontiguousarray(probabilities.T).reshape(scores.shape)
 
+    def many(self, frames: Sequence[FrameArray], scores: Sequence[Scores]) -> list[Scores]:
+        """Refine a batch on all cores: every frame as `__call__` would, whatever the others are.
+
+        Args:
+            frames: (H, W, 3) uint8 each, of any sizes; or (B, H, W, 3).
+            scores: As many, (K, H, W) float32 each.
+
+        Returns:
+            (K, H, W) float32 each, in order.
+
+        Raises:
+            BatchError: If some frames are bad. It names them, and holds the others' results.
+            ValueError: If there are not as many scores as frames.
+        """
+        if len(frames) != len(scores):
+            raise ValueError(f"{len(frames)} frames need as many scores, got {len(scores)}")
+        if len(frames) == 0:
+            return []
+        cores = self.threads or _cores()
+        workers = min(cores, len(frames))
+        # Frames first: threads inside a frame have to wait for each other, frames never do.
+        crf = replace(self, threads=max(1, cores // workers))
+        with ThreadPoolExecutor(workers) as pool:
+            waiting = [pool.submit(crf, *pair) for pair in zip(frames, scores, strict=True)]
+        errors: dict[int, ValueError] = {}
+        results: list[Scores | None] = []
+        for index, future in enumerate(waiting):
+            error = future.exception()
+            if isinstance(error, ValueError):
+                errors[index] = error
+                results.append(None)
+            else:
+                results.append(future.result())
+        if errors:
+            raise BatchError(errors, results)
+        return [result for result in results if result is not None]
+
     def _unary(self, frame: FrameArray, scores: Scores) -> Floats32:
         """Turn scores into energies >= 0 in nats, (K, H, W) -> (H W, K)."""
         check_shape((None, None, 3), frame=frame)
         if frame.dtype != np.uint8:
             raise ValueError(f"frame must be uint8 with levels 0-255, got {frame.dtype}")
         check_shape((None, *frame.shape[:2]), scores=scores)
+        classes = len(scores)
+        if self.compatibility is not None and len(self.compatibility) != classes:
+            size = len(self.compatibility)
+            raise ValueError(f"compatibility is {size} x {size}, but scores have {classes} classes")
         # Written so that NaN fails too; 1e-3 leaves room for what float32 filters round off.
         if not (np.all(scores >= -1e-3) and np.all(np.abs(scores.sum(axis=0) - 1) <= 1e-3)):
             raise ValueError("scores must be finite, >= 0 and sum to 1 over classes")
-        rows = scores.reshape(scores.shape[0], -1).T
+        rows = scores.reshape(classes, -1).T
         # Clamp: log(0) would make the unary infinite.
         return -np.log(np.clip(rows, self.unary_floor, 1), dtype=np.float32)
 
     def _infer_native(self, frame: FrameArray, unary: Floats32) -> Floats32:
+        # Potts less a constant that no softmax sees: 0 and 1 become -1 and 0.
+        costs = -np.eye(unary.shape[1]) if self.compatibility is None else self.compatibility
         kernels = self._kernels(frame)
-        probabilities = _softmax(-unary)
-        for _ in range(self.iterations):
-            support = -unary
-            for weight, spread in kernels:
-                support += np.float32(weight) * spread(probabilities)
-            probabilities = _softmax(support)
-        return probabilities
-
-    def _kernels(self, frame: FrameArray) -> list[tuple[float, Callable[[Floats32], Floats32]]]:
-        """Return the weight of each kernel that has one, and the filter of its neighbours."""
-        height, width = frame.shape[:2]
-        place = position_features(height, width, sigma_xy_pixels=self.gaussian_sigma_xy_pixels)
-        colour = bilateral_features(
-            frame, sigma_xy_pixels=self.sigma_xy_pixels, sigma_rgb_levels=self.sigma_rgb_levels
+        log.debug("CRF over %d pixels with %d kernels", len(unary), len(kernels))
+        return mean_field(
+            unary,
+            [kernel for _, kernel in kernels],
+            [self.normalisation] * len(kernels),
+            [weight * np.asarray(costs) for weight, _ in kernels],
+            iterations=self.iterations,
+            symmetric=self.symmetric,
+            threads=self.threads,
         )
-        weighted = ((self.gaussian_weight, place), (self.bilateral_weight, colour))
-        return [(weight, self._spread(features)) for weight, features in weighted if weight > 0]
 
-    def _spread(self, features: Floats32) -> Callable[[Floats32], Floats32]:
-        lattice = Lattice(features, symmetric=self.symmetric, threads=self.threads)
-        log.debug("CRF lattice: %d pixels on %d vertices", lattice.points, lattice.vertices)
-        return lambda values: lattice.filter(values, normalisation="symmetric")
+    def _kernels(self, frame: FrameArray) -> list[tuple[float, Kernel]]:
+        """Build each kernel that has a weight."""
+        how: dict[str, Any] = {"compatible": not self.symmetric, "threads": self.threads}
+        kernels = []
+        if self.gaussian_weight > 0:
+            sigma = self.gaussian_sigma_xy_pixels
+            height, width = frame.shape[:2]
+            place = position_kernel(
+                height, width, sigma_x_pixels=sigma, sigma_y_pixels=sigma, **how
+            )
+            kernels.append((self.gaussian_weight, place))
+        if self.bilateral_weight > 0:
+            colour = frame_kernel(
+                frame,
+                sigma_xy_pixels=self.sigma_xy_pixels,
+                sigma_rgb_levels=self.sigma_rgb_levels,
+                **how,
+            )
+            kernels.append((self.bilateral_weight, colour))
+        return kernels
 
     def _infer_pydensecrf(self, frame: FrameArray, unary: Floats32) -> Floats32:
         try:
@@ -158,20 +242,50 @@ class DenseCrf:
         height, width = frame.shape[:2]
         crf = densecrf.DenseCRF2D(width, height, unary.shape[1])
         crf.setUnaryEnergy(np.ascontiguousarray(unary.T))
+        how = {"normalization": getattr(densecrf, _PYDENSECRF_NAMES[self.normalisation])}
         if self.gaussian_weight > 0:
-            crf.addPairwiseGaussian(sxy=self.gaussian_sigma_xy_pixels, compat=self.gaussian_weight)
+            compat = self._compat(self.gaussian_weight)
+            crf.addPairwiseGaussian(sxy=self.gaussian_sigma_xy_pixels, compat=compat, **how)
         if self.bilateral_weight > 0:
             crf.addPairwiseBilateral(
                 sxy=self.sigma_xy_pixels,
                 srgb=self.sigma_rgb_levels,
                 rgbim=np.ascontiguousarray(frame),
-                compat=self.bilateral_weight,
+                compat=self._compat(self.bilateral_weight),
+                **how,
             )
         return np.asarray(crf.inference(self.iterations), np.float32).T
 
+    def _compat(self, weight: float) -> float | Floats32:
+        """Return a kernel's compatibility as pydensecrf takes it."""
+        if self.compatibility is None:
+            return weight
+        return np.asarray(weight * np.asarray(self.compatibility), np.float32)
 
-def _softmax(energies: Floats32) -> Floats32:
-    """Return exp(energies) scaled to sum 1 in every row."""
-    # Column by column: numpy reduces rows of a few numbers several times slower.
-    powers = np.exp(energies - reduce(np.maximum, energies.T)[:, None])
-    return np.asarray(powers / reduce(np.add, powers.T)[:, None], np.float32)
+
+_PYDENSECRF_NAMES: Final = {
+    "none": "NO_NORMALIZATION",
+    "before": "NORMALIZE_BEFORE",
+    "after": "NORMALIZE_AFTER",
+    "symmetric": "NORMALIZE_SYMMETRIC",
+}
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _square(matrix: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
+    """Check a compatibility matrix and freeze it."""
+    try:
+        costs = np.array(matrix, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"compatibility must be K x K numbers, got {matrix!r}") from error
+    if costs.ndim != 2 or costs.shape[0] != costs.shape[1] or costs.size == 0:
+        raise ValueError(f"compatibility must be K x K numbers, got shape {costs.shape}")
+    if not np.all(np.isfinite(costs)):
+        raise ValueError("compatibility must be finite: it holds NaN or infinity")
+    if not np.array_equal(costs, costs.T):
+        # The energy of two pixels does not know which comes first: halves would just be averaged.
+        raise ValueError("compatibility must be symmetric: costs[i][j] == costs[j][i]")
+    return tuple(tuple(float(cost) for cost in row) for row in costs)
