@@ -38,8 +38,8 @@ check: venv ## ruff, clang-format, codespell, mypy --strict
 	git ls-files -- . ':!requirements.lock' ':!LICENSE' | xargs -r $(BIN)/codespell -L $(NOT_MISSPELT)
 	$(MAKE) --no-print-directory check-types
 
-bench-core: venv ## time the C++ bilateral filter and the CRF
-	$(BIN)/python benchmarks/core.py
+bench-core: venv ## time the C++ core against pydensecrf; OPTIONS='--quick' for less
+	$(BIN)/python benchmarks/core.py $(OPTIONS)
 
 notebooks: venv ## strip the notebooks' outputs
 	$(BIN)/nbstripout notebooks/*.ipynb
