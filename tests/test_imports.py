@@ -31,7 +31,7 @@ RESERVED = {
     "hydra": {"weakseg.launch", *DOORS},
     "omegaconf": {"weakseg.launch", *DOORS},
     "weakseg.data.truth": {"weakseg.stages.measuring", "weakseg.stages.audit"},
-    "weakseg._core": {"weakseg.filtering", "weakseg.mean_field", "weakseg.losses.energy"},
+    "weakseg._core": {"weakseg.filtering.native", "weakseg.mean_field"},
 }
 
 
