@@ -107,10 +107,11 @@ class Spread:
         self.kernel = kernel
         self.symmetric = symmetric
         self.threads = threads
-        self._before = self._after = np.ones((1, 1), np.float32)
+        self._before: Floats32 = np.ones((1, 1), np.float32)
+        self._after = self._before
         if normalisation == "none":
             return
-        scale = 1 / self._apply(np.ones((kernel.points, 1), np.float32))
+        scale: Floats32 = np.float32(1) / self._apply(np.ones((kernel.points, 1), np.float32))
         if normalisation == "symmetric":
             scale = np.sqrt(scale)
         if normalisation != "after":

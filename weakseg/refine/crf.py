@@ -250,7 +250,7 @@ class DenseCrf:
             crf.addPairwiseBilateral(
                 sxy=self.sigma_xy_pixels,
                 srgb=self.sigma_rgb_levels,
-                rgbim=np.ascontiguousarray(frame),
+                rgbim=np.require(frame, requirements=["C", "W"]),
                 compat=self._compat(self.bilateral_weight),
                 **how,
             )
