@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from weakseg.arrays import FrameArray, Mask
+from weakseg.filtering import Lattice
 from weakseg.losses.energy import DenseCrfLoss, dense_crf_loss
 
 
@@ -29,12 +30,20 @@ def one_hot(mask: Mask) -> Tensor:
 
 
 def exact_energy(
-    probabilities: Tensor, frames: Tensor, roi: Tensor, *, sxy: float, srgb: float, degree: bool
+    probabilities: Tensor,
+    frames: Tensor,
+    roi: Tensor,
+    *,
+    sxy: float,
+    srgb: float,
+    degree: bool,
+    gate: Tensor | None = None,
 ) -> float:
     total = 0.0
     height, width = frames.shape[-2:]
     y, x = np.mgrid[:height, :width]
-    for scores, frame, region in zip(probabilities, frames, roi, strict=True):
+    gate = torch.ones_like(roi) if gate is None else gate
+    for scores, frame, region, opening in zip(probabilities, frames, roi, gate, strict=True):
         f = np.concatenate(
             [np.stack([x, y]).reshape(2, -1) / sxy, frame.reshape(3, -1).numpy() / srgb]
         ).T
@@ -44,7 +53,7 @@ def exact_energy(
         if degree:
             root = 1 / np.sqrt(a @ r)
             a = root[:, None] * a * root / r.sum()
-        total -= sum(row @ a @ row for row in s)
+        total -= sum((opening.flatten().numpy() * row) @ a @ row for row in s)
     return total / len(probabilities)
 
 
@@ -68,19 +77,107 @@ def test_float64_loss_is_the_formula(normalisation: Any) -> None:
     assert found.item() == pytest.approx(exact, rel=1e-9)
 
 
+def tiny_batch(*, roi: bool, ignore: bool) -> tuple[Tensor, dict[str, Tensor]]:
+    """(2, 3, 6, 5) float64 frames, and which of their pixels count."""
+    maps = {"roi": draw(2, 6, 5, seed=2).sigmoid(), "ignore": draw(2, 6, 5, seed=3) > 1}
+    chosen = {name: maps[name] for name, wanted in (("roi", roi), ("ignore", ignore)) if wanted}
+    return 128 + 40 * draw(2, 3, 6, 5, seed=1), chosen
+
+
 @pytest.mark.parametrize("scale", [1.0, 0.5])
 @pytest.mark.parametrize("normalisation", ["none", "degree"])
-def test_gradient_is_exact(normalisation: Any, scale: float) -> None:
+@pytest.mark.parametrize("gate", ["none", "through"])
+@pytest.mark.parametrize(("roi", "ignore"), [(False, False), (True, False), (True, True)])
+def test_gradient_is_exact(
+    normalisation: Any, scale: float, gate: Any, roi: bool, ignore: bool
+) -> None:
     logits = draw(2, 2, 6, 5).requires_grad_()
-    frames = 128 + 40 * draw(2, 3, 6, 5, seed=1)
-    roi = (draw(2, 6, 5, seed=2) > -0.5).double()
+    frames, maps = tiny_batch(roi=roi, ignore=ignore)
+    if gate != "none":
+        maps["unlabelled"] = draw(2, 6, 5, seed=4) > 0
 
     def loss(x: Tensor) -> Tensor:
         return dense_crf_loss(
-            x.softmax(1), frames, roi, scale=scale, normalisation=normalisation, sigma_rgb_levels=60
+            x.softmax(1),
+            frames,
+            **maps,
+            scale=scale,
+            normalisation=normalisation,
+            gate=gate,
+            sigma_rgb_levels=60,
         )
 
     assert torch.autograd.gradcheck(loss, (logits,))
+
+
+@pytest.mark.parametrize("normalisation", ["none", "degree"])
+@pytest.mark.parametrize("gate", ["fixed", "through"])
+def test_gated_loss_is_its_formula(normalisation: Any, gate: Any) -> None:
+    probabilities = draw(2, 3, 6, 5).softmax(1)
+    frames, maps = tiny_batch(roi=True, ignore=False)
+    unlabelled = draw(2, 6, 5, seed=4) > 0
+    opening = (maps["roi"] - probabilities.amax(1)).clamp(min=0)
+    opening[unlabelled] = 1
+    settings: dict[str, Any] = {"scale": 1, "normalisation": normalisation, "gate": gate}
+    found = dense_crf_loss(probabilities, frames, **maps, unlabelled=unlabelled, **settings)
+    exact = exact_energy(
+        probabilities,
+        frames,
+        maps["roi"],
+        sxy=100,
+        srgb=15,
+        degree=normalisation == "degree",
+        gate=opening,
+    )
+    assert found.item() == pytest.approx(exact, rel=1e-9)
+
+
+def test_fixed_gate_has_the_gradient_of_a_constant_gate() -> None:
+    probabilities = draw(1, 2, 6, 5).softmax(1).requires_grad_()
+    frames = 128 + 40 * draw(1, 3, 6, 5, seed=1)
+    settings: dict[str, Any] = {"scale": 1, "normalisation": "none", "sigma_rgb_levels": 60}
+    loss = dense_crf_loss(probabilities, frames, gate="fixed", **settings)
+    (found,) = torch.autograd.grad(loss, probabilities)
+
+    y, x = torch.meshgrid(torch.arange(6), torch.arange(5), indexing="ij")
+    features = torch.cat([torch.stack([x, y]).flatten(1) / 100, frames[0].flatten(1) / 60]).T
+    weights = torch.exp(-0.5 * ((features[:, None] - features) ** 2).sum(-1))
+    rows = probabilities[0].flatten(1)
+    opening = (1 - rows.amax(0)).detach()
+    (exact,) = torch.autograd.grad(-((opening * rows) * (rows @ weights)).sum(), probabilities)
+    torch.testing.assert_close(found, exact, rtol=1e-9, atol=0)
+    # The gradient in common use is another one: 2 g A S instead of g A S + A (g S).
+    usual = -2 * (opening * (rows @ weights)).reshape(found.shape)
+    assert (usual - exact).norm() > 0.05 * exact.norm()
+
+
+def test_open_gate_is_no_gate(frames: Tensor) -> None:
+    probabilities = draw(1, 2, 48, 64).softmax(1).float()
+    everywhere = torch.ones(1, 48, 64, dtype=torch.bool)
+    gated = dense_crf_loss(probabilities, frames, unlabelled=everywhere, gate="fixed")
+    assert gated.item() == pytest.approx(dense_crf_loss(probabilities, frames).item(), rel=1e-6)
+
+
+def test_sure_pixels_close_the_gate(frames: Tensor, plume_mask: Mask) -> None:
+    assert dense_crf_loss(one_hot(plume_mask), frames, scale=1, gate="fixed").item() == 0
+
+
+@pytest.mark.parametrize(
+    ("gate", "calls"), [("none", [2, 2]), ("fixed", [2, 3]), ("through", [2, 3])]
+)
+def test_one_filter_call_serves_value_and_gradient(
+    frames: Tensor, monkeypatch: pytest.MonkeyPatch, gate: Any, calls: list[int]
+) -> None:
+    made = []
+    filter_once = Lattice.filter
+    monkeypatch.setattr(Lattice, "filter", lambda *args: made.append(1) or filter_once(*args))
+    both = torch.cat([frames, frames.flip(3)])
+    probabilities = draw(2, 2, 48, 64).softmax(1).float().requires_grad_()
+    # The degree takes one; a gate takes another, but only for the gradient.
+    loss = dense_crf_loss(probabilities, both, gate=gate)
+    before = len(made)
+    loss.backward()
+    assert [before, len(made)] == calls
 
 
 @pytest.mark.parametrize("normalisation", ["none", "degree"])
@@ -149,6 +246,17 @@ def test_pixels_outside_the_roi_do_not_count(frames: Tensor) -> None:
     assert first.grad[..., :31].abs().max() > 0
 
 
+@pytest.mark.parametrize("gate", ["none", "fixed"])
+def test_ignored_pixels_are_outside_the_roi(frames: Tensor, gate: Any) -> None:
+    probabilities = draw(1, 2, 48, 64).softmax(1).float()
+    ignore = draw(1, 48, 64, seed=5) > 0.5
+    roi = draw(1, 48, 64, seed=6).sigmoid().float()
+    found = dense_crf_loss(probabilities, frames, roi, ignore=ignore, gate=gate)
+    outside = dense_crf_loss(probabilities, frames, roi * ~ignore, gate=gate)
+    assert torch.equal(found, outside)
+    assert found.item() != dense_crf_loss(probabilities, frames, roi, gate=gate).item()
+
+
 def test_empty_roi_costs_nothing(frames: Tensor) -> None:
     probabilities = draw(1, 2, 48, 64).softmax(1).float().requires_grad_()
     loss = dense_crf_loss(probabilities, frames, torch.zeros(1, 48, 64))
@@ -184,17 +292,48 @@ def test_half_precision_is_widened(frames: Tensor) -> None:
     assert probabilities.grad.dtype == torch.bfloat16
 
 
+def test_bytes_are_frames_too(frames: Tensor) -> None:
+    probabilities = draw(1, 2, 48, 64).softmax(1).float()
+    found = dense_crf_loss(probabilities, frames.byte())
+    assert found.item() == dense_crf_loss(probabilities, frames).item()
+
+
+def test_frame_that_is_not_finite_is_named(frames: Tensor) -> None:
+    both = torch.cat([frames, frames])
+    both[1, 0, 2, 4] = torch.nan
+    with pytest.raises(ValueError, match=r"frame 1 of the batch: .* finite"):
+        dense_crf_loss(torch.ones(2, 1, 48, 64), both, scale=1)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_tensors_give_the_same_loss(frames: Tensor) -> None:
+@pytest.mark.parametrize("gate", ["none", "fixed", "through"])
+def test_cuda_tensors_give_the_same_loss_and_gradient(frames: Tensor, gate: Any) -> None:
     probabilities = draw(1, 2, 48, 64).softmax(1).float()
-    loss = dense_crf_loss(probabilities.cuda(), frames.cuda())
-    assert loss.device.type == "cuda"
-    assert loss.item() == pytest.approx(dense_crf_loss(probabilities, frames).item(), rel=1e-5)
+    there = probabilities.cuda().requires_grad_()
+    here = probabilities.requires_grad_()
+    losses = [
+        dense_crf_loss(given, frames.to(given.device), gate=gate, scale=1)
+        for given in (here, there)
+    ]
+    sum(loss.to("cpu") for loss in losses).backward()
+    assert losses[1].device.type == "cuda"
+    assert losses[1].item() == pytest.approx(losses[0].item(), rel=1e-5)
+    assert here.grad is not None
+    assert there.grad is not None
+    assert (there.grad.cpu() - here.grad).norm() < 1e-5 * here.grad.norm()
 
 
 @pytest.mark.parametrize(
-    "bad", [{"scale": 0}, {"scale": 2}, {"sigma_xy_pixels": 0}, {"normalisation": "row"}]
+    "bad",
+    [
+        {"scale": 0},
+        {"scale": 2},
+        {"sigma_xy_pixels": 0},
+        {"sigma_rgb_levels": float("nan")},
+        {"normalisation": "row"},
+        {"gate": "open"},
+    ],
 )
 def test_settings_out_of_range_are_refused(frames: Tensor, bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
@@ -208,3 +347,13 @@ def test_sizes_that_differ_are_refused(frames: Tensor) -> None:
         dense_crf_loss(torch.ones(1, 2, 48, 60), frames)
     with pytest.raises(ValueError, match="roi must have shape"):
         dense_crf_loss(torch.ones(1, 2, 48, 64), frames, torch.ones(1, 24, 32))
+
+
+def test_maps_of_another_kind_are_refused(frames: Tensor) -> None:
+    probabilities = torch.ones(1, 2, 48, 64)
+    with pytest.raises(TypeError, match=r"ignore must be bool, got torch.float32"):
+        dense_crf_loss(probabilities, frames, ignore=torch.ones(1, 48, 64))
+    with pytest.raises(ValueError, match="unlabelled must have shape"):
+        dense_crf_loss(probabilities, frames, unlabelled=torch.ones(1, 48, 60, dtype=torch.bool))
+    with pytest.raises(ValueError, match="gate is none"):
+        dense_crf_loss(probabilities, frames, unlabelled=torch.ones(1, 48, 64, dtype=torch.bool))

@@ -57,8 +57,8 @@ class TorchLattice:
         self._neighbours = _neighbours(corners, vertices, packing, side)
         self._cells, self._vertices = cells.order, vertices.order
         self._count = len(vertices)
-        # (cells, d + 1): the vertex at every corner.
-        self._corners = self._vertices.undo(self._vertices.group).view(-1, side).int()
+        # (cells (d + 1),): the vertex at every corner.
+        self._corners = self._vertices.undo(self._vertices.group).int()
         if sound is not None:
             weight = weight.view(side, self._batch, -1).masked_fill(~sound[:, None], math.nan)
         # (P, d + 1), cell by cell
@@ -127,14 +127,11 @@ class TorchLattice:
         weight = self._weight.to(rows.dtype)
         lattice = self._splat(rows[self._cells.rows], weight)
         scale = _output_scale(weight.shape[1] - 1)
+        blurred = self._blur(lattice, self._neighbours)
         if symmetric:
-            lattice = self._blur(lattice, self._neighbours) + self._blur(
-                lattice, self._neighbours[::-1]
-            )
+            blurred += self._blur(lattice, self._neighbours[::-1])
             scale /= 2
-        else:
-            lattice = self._blur(lattice, self._neighbours)
-        return self._cells.undo(self._slice(lattice, weight * scale))
+        return self._cells.undo(self._slice(scale * blurred, weight))
 
     def _splat(self, rows: Tensor, weight: Tensor) -> Tensor:
         """Sum (P, C) rows in order of the cells over each vertex: (vertices + 1, C), the last 0."""
@@ -151,7 +148,8 @@ class TorchLattice:
 
     def _slice(self, lattice: Tensor, weight: Tensor) -> Tensor:
         """Return the weighted mean of its corners for every point, in order of the cells."""
-        at_corners = lattice[self._corners]  # (cells, d + 1, C)
+        shape = (-1, weight.shape[1], lattice.shape[1])
+        at_corners = lattice.index_select(0, self._corners).view(shape)  # (cells, d + 1, C)
         return (weight[:, :, None] * at_corners[self._cells.group]).sum(dim=1)
 
 

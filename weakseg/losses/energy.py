@@ -13,6 +13,17 @@ A_ij = exp(-|p_i - p_j|^2 / 2 (sxy scale)^2 - |I_i - I_j|^2 / 2 srgb^2):
 
 Both are the relaxed Potts energy less its constant first term: negative values are normal.
 
+A gate g_i = max(ROI_i - max_k S_ik, 0), 1 at pixels that have no label, lets sure pixels be: the
+energy is then E = -(1/B) sum_n sum_k S_k' diag(g) A S_k, A normalised or not. Its gradient by S_k
+is -(g A S_k + A (g S_k)) / B, a second filter call, and not the -2 g A S_k / B in common use, which
+is no energy's gradient:
+
+* gate "fixed" stops there: g says how much a pixel counts, and is not to be learnt.
+* gate "through" adds the gradient by g, and so is exact for E as a function of S. As E is lowest
+  where the gate is open, it also rewards being unsure: hence it is for those who want just that.
+
+The Gaussian sums run where the tensors are: in C++ on the CPU, in torch on any other device.
+
 References:
     Tang, Perazzi, Djelouah, Ben Ayed, Schroers and Boykov, "On Regularized Losses for
     Weakly-supervised CNN Segmentation", ECCV 2018. We take the mean over both orders of the
@@ -23,7 +34,6 @@ References:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias
 
@@ -34,13 +44,14 @@ from torch.nn import functional
 
 from weakseg.checks import check_at_least, check_in_unit, check_one_of, check_positive, check_shape
 from weakseg.filtering import Lattice
-
-log = logging.getLogger(__name__)
+from weakseg.filtering.exact import exact_filter
 
 EnergyNormalisation: TypeAlias = Literal["degree", "none"]
+Gate: TypeAlias = Literal["none", "fixed", "through"]
 NORMALISATIONS: Final = ("degree", "none")
+GATES: Final = ("none", "fixed", "through")
 Kernel: TypeAlias = Callable[[Tensor], Tensor]
-"""(P, C) values -> (P, C) sums A @ values of one frame's P pixels."""
+"""(B, C, h, w) values -> (B, C, h, w) sums A values, frame by frame."""
 
 
 def dense_crf_loss(
@@ -48,10 +59,13 @@ def dense_crf_loss(
     frames: Tensor,
     roi: Tensor | None = None,
     *,
+    ignore: Tensor | None = None,
+    unlabelled: Tensor | None = None,
     sigma_rgb_levels: float = 15.0,
     sigma_xy_pixels: float = 100.0,
     scale: float = 0.5,
     normalisation: EnergyNormalisation = "degree",
+    gate: Gate = "none",
 ) -> Tensor:
     """Compute the DenseCRF loss of a batch; it differentiates by `probabilities` only, once.
 
@@ -59,42 +73,53 @@ def dense_crf_loss(
 
     Args:
         probabilities: (B, K, H, W) floats, in [0, 1], summing to 1 over classes.
-        frames: (B, 3, H, W) floats, RGB in levels 0..255.
+        frames: (B, 3, H, W) floats or uint8, RGB in levels 0..255.
         roi: (B, H, W) in [0, 1], the pixels that count; None for all.
+        ignore: (B, H, W) bool, pixels that do not count, as if `roi` were 0 there.
+        unlabelled: (B, H, W) bool, pixels without a label, whose gate is 1; None for none. Only
+            with a gate.
         sigma_rgb_levels: Reach in colour, in levels of 0-255, > 0.
         sigma_xy_pixels: Reach in the frame at full size, in pixels, > 0.
         scale: The loss is computed on frames shrunk by this, in (0, 1].
         normalisation: "degree" or "none", as the module tells.
+        gate: "none", "fixed" or "through", as the module tells.
 
     Returns:
         Scalar <= 0, float32 (float64 for float64 probabilities).
 
     Raises:
-        ValueError: If the sizes differ or a setting is out of range.
+        ValueError: If the sizes differ, a setting is out of range, or a frame is not finite.
+        TypeError: If `ignore` or `unlabelled` is not bool.
     """
-    batch, _, height, width = _checked_sizes(probabilities, frames, roi)
-    check_positive(sigma_rgb_levels=sigma_rgb_levels, sigma_xy_pixels=sigma_xy_pixels, scale=scale)
-    check_in_unit(scale=scale)
-    check_one_of(NORMALISATIONS, normalisation=normalisation)
-    if roi is None:
-        roi = probabilities.new_ones((batch, height, width))
+    _check_sizes(probabilities, frames, roi=roi, ignore=ignore, unlabelled=unlabelled)
+    _check_settings(sigma_rgb_levels, sigma_xy_pixels, scale, normalisation, gate)
+    if unlabelled is not None and gate == "none":
+        raise ValueError("unlabelled opens a gate, but gate is none: choose fixed or through")
 
-    exact = probabilities.dtype == torch.float64
+    batch, _, height, width = probabilities.shape
     with torch.autocast(probabilities.device.type, enabled=False):
-        wide = probabilities if exact else probabilities.float()
+        wide = probabilities if probabilities.dtype == torch.float64 else probabilities.float()
+        region = wide.new_ones(batch, height, width) if roi is None else roi.detach().to(wide)
+        if ignore is not None:
+            region = region.masked_fill(ignore, 0)
         small = _shrink(wide, scale, "bilinear")
-        region = _shrink(roi[:, None].to(wide), scale, "nearest").detach()
-        features = _features(
-            _shrink(frames.to(wide), scale, "nearest").detach(),
+        region = _shrink(region[:, None], scale, "nearest")  # (B, 1, h, w)
+        kernel = _make_kernel(
+            _shrink(frames.detach(), scale, "nearest"),
             sigma_xy_pixels=sigma_xy_pixels * scale,
             sigma_rgb_levels=sigma_rgb_levels,
+            exact=wide.dtype == torch.float64,
         )
-        kernels = [_make_kernel(points, exact=exact) for points in features]
-        # (B, K, h, w) -> (B, P, K); (B, 1, h, w) -> (B, P, 1)
-        masked = (small * region).flatten(2).transpose(1, 2)
+        masked = small * region
         if normalisation == "degree":
-            masked = masked * _root_weights(kernels, region.flatten(2).transpose(1, 2))
-        energy: Tensor = _PairwiseSum.apply(masked, kernels)
+            masked = masked * _root_weights(kernel, region)
+        opening = None
+        if gate != "none":
+            opening = _gate(small if gate == "through" else small.detach(), region)
+            if unlabelled is not None:
+                free = _shrink(unlabelled[:, None].to(wide), scale, "nearest").bool()
+                opening = opening.masked_fill(free, 1)
+        energy: Tensor = _PairwiseSum.apply(masked, opening, kernel)
         return -energy / batch
 
 
@@ -107,6 +132,7 @@ class DenseCrfLoss(nn.Module):
         sigma_xy_pixels: Reach in the frame at full size, in pixels, > 0.
         scale: The loss is computed on frames shrunk by this, in (0, 1].
         normalisation: "degree", or "none" for the loss of the paper.
+        gate: "fixed" or "through" lets sure pixels be, "none" takes all alike.
     """
 
     def __init__(
@@ -117,21 +143,27 @@ class DenseCrfLoss(nn.Module):
         sigma_xy_pixels: float = 100.0,
         scale: float = 0.5,
         normalisation: EnergyNormalisation = "degree",
+        gate: Gate = "none",
     ) -> None:
         super().__init__()
         check_at_least(0, weight=weight)
-        check_positive(
-            sigma_rgb_levels=sigma_rgb_levels, sigma_xy_pixels=sigma_xy_pixels, scale=scale
-        )
-        check_in_unit(scale=scale)
-        check_one_of(NORMALISATIONS, normalisation=normalisation)
+        _check_settings(sigma_rgb_levels, sigma_xy_pixels, scale, normalisation, gate)
         self.weight = weight
         self.sigma_rgb_levels = sigma_rgb_levels
         self.sigma_xy_pixels = sigma_xy_pixels
         self.scale = scale
         self.normalisation: EnergyNormalisation = normalisation
+        self.gate: Gate = gate
 
-    def forward(self, probabilities: Tensor, frames: Tensor, roi: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        probabilities: Tensor,
+        frames: Tensor,
+        roi: Tensor | None = None,
+        *,
+        ignore: Tensor | None = None,
+        unlabelled: Tensor | None = None,
+    ) -> Tensor:
         """Compute weight times the loss: see `dense_crf_loss` for shapes."""
         if self.weight == 0:
             # Keeps the graph whole for a caller who calls backward on it alone.
@@ -140,42 +172,72 @@ class DenseCrfLoss(nn.Module):
             probabilities,
             frames,
             roi,
+            ignore=ignore,
+            unlabelled=unlabelled,
             sigma_rgb_levels=self.sigma_rgb_levels,
             sigma_xy_pixels=self.sigma_xy_pixels,
             scale=self.scale,
             normalisation=self.normalisation,
+            gate=self.gate,
         )
 
 
 class _PairwiseSum(torch.autograd.Function):
-    """Compute sum_n sum_k S_k' A_n S_k of (B, P, K): one filter call serves value and gradient."""
+    """Compute sum_n sum_k S_k' diag(g) A_n S_k of S (B, K, h, w) and g (B, 1, h, w) or None.
+
+    Without a gate one filter call serves value and gradient.
+    """
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, kernels: list[Kernel]) -> Tensor:
-        filtered = torch.stack([kernel(rows) for kernel, rows in zip(kernels, values, strict=True)])
-        ctx.save_for_backward(filtered)
-        return (values * filtered).sum()
+    def forward(ctx: Any, values: Tensor, gate: Tensor | None, kernel: Kernel) -> Tensor:
+        filtered = kernel(values)
+        ctx.kernel = kernel
+        if gate is None:
+            ctx.save_for_backward(filtered)
+            return (values * filtered).sum()
+        ctx.save_for_backward(filtered, values, gate)
+        return (gate * values * filtered).sum()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
-        (filtered,) = ctx.saved_tensors
-        # A is symmetric: d(S' A S) = 2 A S.
-        return 2 * grad_output * filtered, None
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        filtered, *gated = ctx.saved_tensors
+        if not gated:
+            # A is symmetric: d(S' A S) = 2 A S.
+            return 2 * grad_output * filtered, None, None
+        values, gate = gated
+        by_values = grad_output * (gate * filtered + ctx.kernel(gate * values))
+        if not ctx.needs_input_grad[1]:
+            return by_values, None, None
+        return by_values, grad_output * (values * filtered).sum(dim=1, keepdim=True), None
 
 
-def _checked_sizes(
-    probabilities: Tensor, frames: Tensor, roi: Tensor | None
-) -> tuple[int, int, int, int]:
-    """Return B, K, H, W, or raise ValueError where the inputs do not fit each other."""
+def _gate(probabilities: Tensor, region: Tensor) -> Tensor:
+    """Return how open each pixel's gate is: (B, 1, h, w), less the surer the pixel is."""
+    return (region - probabilities.amax(dim=1, keepdim=True)).clamp(min=0)
+
+
+def _check_sizes(probabilities: Tensor, frames: Tensor, **maps: Tensor | None) -> None:
+    """Raise ValueError where the inputs do not fit each other."""
     check_shape((None, None, None, None), probabilities=probabilities)
-    batch, classes, height, width = probabilities.shape
+    batch, _, height, width = probabilities.shape
     if probabilities.numel() == 0:
         raise ValueError(f"probabilities must not be empty, got {tuple(probabilities.shape)}")
     check_shape((batch, 3, height, width), frames=frames)
-    if roi is not None:
-        check_shape((batch, height, width), roi=roi)
-    return batch, classes, height, width
+    for name, given in maps.items():
+        if given is not None:
+            check_shape((batch, height, width), **{name: given})
+            if name != "roi" and given.dtype != torch.bool:
+                raise TypeError(f"{name} must be bool, got {given.dtype}")
+
+
+def _check_settings(
+    sigma_rgb_levels: float, sigma_xy_pixels: float, scale: float, normalisation: str, gate: str
+) -> None:
+    check_positive(sigma_rgb_levels=sigma_rgb_levels, sigma_xy_pixels=sigma_xy_pixels, scale=scale)
+    check_in_unit(scale=scale)
+    check_one_of(NORMALISATIONS, normalisation=normalisation)
+    check_one_of(GATES, gate=gate)
 
 
 def _shrink(images: Tensor, scale: float, mode: str) -> Tensor:
@@ -187,8 +249,22 @@ def _shrink(images: Tensor, scale: float, mode: str) -> Tensor:
     return functional.interpolate(images, size=size, mode=mode, align_corners=corners)
 
 
+def _make_kernel(
+    frames: Tensor, *, sigma_xy_pixels: float, sigma_rgb_levels: float, exact: bool
+) -> Kernel:
+    """Return the Gaussian sums over (B, 3, h, w) frames, by a lattice or exact."""
+    if exact:
+        features = _features(
+            frames.double(), sigma_xy_pixels=sigma_xy_pixels, sigma_rgb_levels=sigma_rgb_levels
+        )
+        return lambda values: exact_filter(values.flatten(2).mT, features).mT.reshape(values.shape)
+    return Lattice.from_image(
+        frames, sigma_xy_pixels=sigma_xy_pixels, sigma_rgb_levels=sigma_rgb_levels
+    ).filter
+
+
 def _features(frames: Tensor, *, sigma_xy_pixels: float, sigma_rgb_levels: float) -> Tensor:
-    """Give every pixel of (B, 3, h, w) its place and colour in sigmas: (B, P, 5)."""
+    """Give every pixel of (B, 3, h, w) its place and colour in sigmas: (B, h w, 5)."""
     batch, _, height, width = frames.shape
     y = torch.arange(height, device=frames.device, dtype=frames.dtype) / sigma_xy_pixels
     x = torch.arange(width, device=frames.device, dtype=frames.dtype) / sigma_xy_pixels
@@ -197,25 +273,8 @@ def _features(frames: Tensor, *, sigma_xy_pixels: float, sigma_rgb_levels: float
     return torch.cat(parts, dim=1).flatten(2).transpose(1, 2)
 
 
-def _make_kernel(features: Tensor, *, exact: bool) -> Kernel:
-    """Return the Gaussian sums over one frame's (P, 5) features, exact or by the lattice."""
-    if exact:
-        gaps = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
-        weights = torch.exp(-0.5 * gaps**2)
-        return lambda values: weights @ values
-    if features.device.type != "cpu":
-        log.debug("DenseCRF loss: the lattice runs on the CPU, copying from %s", features.device)
-    lattice = Lattice(features.cpu().numpy())
-
-    def filter_on_cpu(values: Tensor) -> Tensor:
-        return torch.from_numpy(lattice.filter(values.detach().cpu().numpy())).to(values.device)
-
-    return filter_on_cpu
-
-
-def _root_weights(kernels: list[Kernel], region: Tensor) -> Tensor:
-    """Return 1 / sqrt(degree * region's pixels) for every pixel of (B, P, 1) regions."""
-    degree = torch.stack([kernel(rows) for kernel, rows in zip(kernels, region, strict=True)])
-    pixels = region.sum(dim=1, keepdim=True)
+def _root_weights(kernel: Kernel, region: Tensor) -> Tensor:
+    """Return 1 / sqrt(degree * region's pixels) for every pixel of (B, 1, h, w) regions."""
+    pixels = region.sum(dim=(1, 2, 3), keepdim=True)
     # Clamp: far outside the region a degree is 0, and so are the values it scales.
-    return (degree.clamp(min=1e-6) * pixels.clamp(min=1e-6)).rsqrt()
+    return (kernel(region).clamp(min=1e-6) * pixels.clamp(min=1e-6)).rsqrt()
