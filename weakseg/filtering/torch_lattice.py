@@ -111,10 +111,12 @@ class TorchLattice:
 
     def filter(self, values: Tensor, *, planes: bool, symmetric: bool) -> Tensor:
         """Sum (B, N, C) or, with `planes`, (B, C, N) float32 or float64; the same comes back."""
+        if values.numel() == 0:
+            return torch.zeros_like(values)
         rows = values.transpose(1, 2) if planes else values
         sums = torch.cat(
             [
-                self._filter_rows(block.reshape(-1, block.shape[-1]), symmetric)
+                self._filter_rows(block.flatten(0, 1), symmetric)
                 for block in torch.split(rows, _CHANNELS_AT_ONCE, dim=-1)
             ],
             dim=-1,
