@@ -198,6 +198,28 @@ def test_photos_come_out_as_by_pydensecrf(classes: int, rng: np.random.Generator
         assert (found.argmax(0) == expected.argmax(0)).mean() >= 0.9999
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_small_dark_frames_come_out_as_by_pydensecrf(seed: int) -> None:
+    # Where 4 does not divide the pixels, pydensecrf fills up with black ones at the origin, which
+    # weigh nothing but pass on what their neighbours on the lattice hold.
+    theirs = pytest.importorskip("pydensecrf.densecrf")
+    rng = np.random.default_rng(seed)
+    height, width = (int(size) for size in rng.integers(1, 24, 2))
+    frame = rng.integers(0, 40, (height, width, 3)).astype(np.uint8)
+    energies = rng.exponential(1, (3, height * width)).astype(np.float32)
+    sxy, srgb = tuple(rng.uniform(1, 9, 2)), float(rng.uniform(3, 40))
+
+    def infer(module: Any) -> Floats:
+        crf = module.DenseCRF2D(width, height, 3)
+        crf.setUnaryEnergy(energies)
+        crf.addPairwiseGaussian(sxy, 1, normalization=seed % 3 + 1)
+        crf.addPairwiseBilateral(sxy, srgb, frame, 3, normalization=seed % 3 + 1)
+        return np.array(crf.inference(4))
+
+    expected = infer(theirs)
+    np.testing.assert_allclose(infer(dcrf), expected, atol=1e-3)
+
+
 def test_names_are_those_of_pydensecrf() -> None:
     pytest.importorskip("pydensecrf.densecrf")
     for name in ("densecrf", "utils"):
