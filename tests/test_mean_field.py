@@ -16,7 +16,6 @@ from weakseg.mean_field import (
     frame_kernel,
     mean_field,
     position_kernel,
-    softmax,
 )
 
 Floats = npt.NDArray[Any]
@@ -38,6 +37,11 @@ def normalised(weights: Floats, normalisation: str) -> Floats:
     return weights
 
 
+def softmax(energies: Floats) -> Floats:
+    powers = np.exp(energies - energies.max(1, keepdims=True))
+    return np.asarray(powers / powers.sum(1, keepdims=True))
+
+
 def brute_force(
     unary: Floats, kernels: list[Floats], mus: list[Floats], start: Floats | None, iterations: int
 ) -> Floats:
@@ -46,8 +50,7 @@ def brute_force(
         energy = unary.astype(float)
         for kernel, mu in zip(kernels, mus, strict=True):
             energy = energy + kernel @ q @ mu.T
-        powers = np.exp(energy.min(1, keepdims=True) - energy)
-        q = powers / powers.sum(1, keepdims=True)
+        q = softmax(-energy)
     return q
 
 
