@@ -48,8 +48,8 @@ def test_random_points_agree_with_the_native_lattice(
     dims: int, spread: float, symmetric: bool, rng: np.random.Generator
 ) -> None:
     features = (spread * rng.normal(size=(1500, dims))).astype(np.float32)
-    values = rng.normal(size=(1500, 3)).astype(np.float32)
-    # Measured: 3e-7 at most.
+    values = rng.random((1500, 3), dtype=np.float32)
+    # Measured: 9e-7 at most; 5e-6 where the native lattice keeps weights in more than 16 bits.
     found, native = both(lambda **s: Lattice(features, **s), values, symmetric=symmetric)
     assert relative_error(found, native) < TIGHT
 
@@ -74,7 +74,7 @@ def test_frames_agree_with_the_native_lattice(
         ),
         values,
     )
-    # Measured: 1.5e-6 at most.
+    # Measured: 2e-7 at most; 7e-6 where the native lattice keeps weights in more than 16 bits.
     assert relative_error(found, native) < TIGHT
 
 

@@ -1,20 +1,31 @@
-"""Place points in the permutohedral lattice, in torch, step by step as the C++ does in float32.
+"""Place points in the permutohedral lattice, in torch, step by step as the C++ does.
 
-Where a point lies on the border of two simplices, rounding decides which one it takes, and with
-that which vertices there are. So the order of the operations matters: it is that of the C++.
+Where a point lies on the border of two simplices, rounding decides which of them it takes, and
+with that which vertices there are. So types and the order of operations matter: with 2 and 5
+features, the C++ works in float32, orders the remainders as integers and keeps weights in 16 bits;
+else it works in float64.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
 Bound: TypeAlias = tuple[float, float]
 """Lowest and highest value."""
+
+# What integers stand for: a weight of 1, and the same with the bits that its rounding drops.
+_ONE: Final = 65535
+_DROPPED_BITS: Final = 14
+_WHOLE: Final = _ONE << _DROPPED_BITS
+# The lowest bits of a remainder name its axis, so that no two are equal: the larger comes first.
+_CODE_BITS: Final = 31
+_CODES: Final = {2: (0, 1, 2), 5: (0, 1, 2, 4, 8, 31)}
 
 
 def elevate(planes: Sequence[Tensor], bounds: Sequence[Bound]) -> tuple[Tensor, list[Bound]]:
@@ -26,16 +37,16 @@ def elevate(planes: Sequence[Tensor], bounds: Sequence[Bound]) -> tuple[Tensor, 
         bounds: Of the d features.
 
     Returns:
-        The coordinates, (d + 1, P) float32, and the bounds of each.
+        The coordinates, (d + 1, P) float32 or float64, and the bounds of each.
     """
     dims = len(planes)
-    # Splat, blur and slice together have variance 2/3 (d + 1)^2 along every axis.
-    deviation = math.sqrt(2 / 3) * (dims + 1)
-    total, low, high = torch.zeros_like(planes[-1]), 0.0, 0.0
+    dtype = torch.float32 if dims in _CODES else torch.float64
+    total = torch.zeros(planes[-1].shape, dtype=dtype, device=planes[-1].device)
+    low = high = 0.0
     lifted, reach = [], []
     for i in range(dims, 0, -1):
-        factor = deviation / math.sqrt(i * (i + 1))
-        coordinate = planes[i - 1] * factor
+        factor = _axis_scale(dims, i)
+        coordinate = planes[i - 1].to(dtype) * factor
         lifted.append(total - i * coordinate)
         total = total + coordinate
         below, above = (factor * bound for bound in bounds[i - 1])
@@ -50,23 +61,46 @@ def locate(lifted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Find the simplex of every point.
 
     Args:
-        lifted: (d + 1, P) float32, as `elevate` makes them.
+        lifted: (d + 1, P), as `elevate` makes them.
 
     Returns:
-        The nearest vertex of remainder 0, in units of d + 1, (d + 1, P) float32 whole numbers; the
-        rank of every coordinate's distance from it, largest first, (d + 1, P) int8; and the
-        barycentric weights, of the corner of remainder k in row k, (d + 1, P) float32.
+        The nearest vertex of remainder 0, in units of d + 1, (d + 1, P) whole numbers; the rank of
+        every coordinate's distance from it, largest first, (d + 1, P) int8; and the barycentric
+        weights, of the corner of remainder k in row k, (d + 1, P) float32.
     """
     side = len(lifted)
-    origin = torch.floor(lifted * (1 / side) + 0.5)
-    rank = _rank(lifted - origin * side)
-    # The rounded point may lie off the hyperplane: move the coordinates that cost least. The sum
-    # is within side / 2; the clamp keeps ranks a permutation where float32 has no digits left.
-    rank += origin.sum(dim=0).clamp_(-side, side).to(torch.int8)
+    is_fixed = lifted.dtype == torch.float32
+    nearest = lifted * (1 / side) if is_fixed else lifted / side
+    origin = nearest.round_() if is_fixed else (nearest + 0.5).floor_()
+    remainder = lifted - origin * side
+    if is_fixed:
+        remainder = _to_fixed(remainder * (1 / side))
+    rank = _rank(remainder)
+    # The rounded point may lie off the hyperplane: move the coordinates that cost least. The clamp
+    # keeps ranks a permutation where no digits are left.
+    rank += origin.sum(dim=0).clamp_(-(side // 2), side // 2).to(torch.int8)
     turn = (rank < 0).to(torch.int8) - (rank >= side).to(torch.int8)
     rank += side * turn
     origin += turn
-    return origin, rank, _weigh((lifted - origin * side) * (1 / side), rank)
+    remainder -= turn.to(remainder.dtype) * (_WHOLE if is_fixed else side)
+    ordered = torch.empty_like(remainder).scatter_(0, rank.long(), remainder)
+    return origin, rank, _weigh_fixed(ordered) if is_fixed else _weigh(ordered)
+
+
+def _axis_scale(dims: int, i: int) -> float:
+    """Return lattice units in a standard deviation of the i-th feature, counted from 1."""
+    # Splat, blur and slice together have variance 2/3 (d + 1)^2 along every axis.
+    deviation = math.sqrt(2 / 3) * (dims + 1)
+    if dims not in _CODES:
+        return deviation / math.sqrt(i * (i + 1))
+    # Rounded twice, as pydensecrf does.
+    return float(np.float32(1 / math.sqrt((i + 1.0) * i) * float(np.float32(deviation))))
+
+
+def _to_fixed(remainder: Tensor) -> Tensor:
+    """Return remainders, in units of d + 1, as int32 that are all different."""
+    codes = torch.tensor(_CODES[len(remainder) - 1], dtype=torch.int32, device=remainder.device)
+    return ((remainder * float(_WHOLE)).to(torch.int32) & ~_CODE_BITS) | codes[:, None]
 
 
 def _rank(remainder: Tensor) -> Tensor:
@@ -79,9 +113,16 @@ def _rank(remainder: Tensor) -> Tensor:
     return rank
 
 
-def _weigh(share: Tensor, rank: Tensor) -> Tensor:
-    """Return barycentric weights from distances in units of d + 1, and their ranks."""
-    ordered = torch.empty_like(share).scatter_(0, rank.long(), share)
-    # Corner k lies between the distances of ranks d - k and d + 1 - k.
-    inner = (ordered[:-1] - ordered[1:]).flip(0)
-    return torch.cat([(ordered[-1] + (1 - ordered[0]))[None], inner])
+def _weigh(ordered: Tensor) -> Tensor:
+    """Return barycentric weights from the remainders, the largest first."""
+    share = ordered / len(ordered)
+    # Corner k lies between the remainders of ranks d - k and d + 1 - k.
+    inner = (share[:-1] - share[1:]).flip(0)
+    return torch.cat([(share[-1] + (1 - share[0]))[None], inner]).float()
+
+
+def _weigh_fixed(ordered: Tensor) -> Tensor:
+    gaps = (ordered[:-1] - ordered[1:]).flip(0)
+    inner = ((gaps + (1 << (_DROPPED_BITS - 1))) >> _DROPPED_BITS).clamp_(0, _ONE)
+    nearest = _ONE - inner.sum(dim=0, keepdim=True, dtype=torch.int32)
+    return torch.cat([nearest, inner]).float() * (1 / _ONE)
