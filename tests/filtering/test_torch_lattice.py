@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from watch import READS_A_NUMBER, READS_A_SIZE, Watch
 
 from weakseg.arrays import FrameArray
 from weakseg.filtering import Lattice, lattice
@@ -164,29 +164,6 @@ def test_unsound_colour_is_nan_and_leaves_the_others_alone(
     found = Lattice.from_image(frames, **settings).degree
     assert found[0].isnan().all()
     assert torch.equal(found[1], sound[1])
-
-
-class Watch(TorchDispatchMode):
-    """Write down every operation, also those inside others."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-        self.targets: set[Any] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        self.names.add(func._schema.name)
-        if "copy" in func._schema.name:
-            self.targets.add(kwargs.get("device"))
-        return func(*args, **kwargs)
-
-
-READS_A_NUMBER = {"aten::_local_scalar_dense", "aten::item", "aten::equal", "aten::is_nonzero"}
-READS_A_SIZE = {
-    *("aten::nonzero", "aten::masked_select", "aten::_unique", "aten::_unique2"),
-    *("aten::unique_consecutive", "aten::unique_dim", "aten::bincount", "aten::repeat_interleave"),
-}
 
 
 @pytest.fixture

@@ -136,6 +136,20 @@ def test_gradient_is_the_transpose(normalisation: Any, symmetric: bool, backend:
     torch.testing.assert_close(again, sums, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_gradient_of_the_torch_lattice_is_exact(normalisation: Any, symmetric: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    made = Lattice(torch.randn(1, 8, 2, generator=generator), symmetric=symmetric, backend="torch")
+    values = torch.randn(1, 8, 2, generator=generator, dtype=torch.float64, requires_grad=True)
+
+    def filter_once(x: Tensor) -> Tensor:
+        return made.filter(x, normalisation=normalisation)
+
+    assert torch.autograd.gradcheck(filter_once, (values,))
+    assert torch.autograd.gradgradcheck(filter_once, (values,))
+
+
 def test_exact_filter_is_the_sum_over_pairs(rng: np.random.Generator) -> None:
     features, values = rng.normal(size=(2, 30, 3)), rng.random((2, 30, 2))
     found = exact_filter(torch.from_numpy(values), torch.from_numpy(features)).numpy()

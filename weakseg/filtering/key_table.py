@@ -33,10 +33,10 @@ class Packing:
         self._strides = [(word, self.sizes[word] // size) for word, size in places]
 
     def pack(self, digits: Sequence[Tensor]) -> list[Tensor]:
-        """Return the words of int64 digits, each in 0..radix - 1, that broadcast."""
+        """Return the int64 words of whole digits, each in 0..radix - 1, that broadcast."""
         words: list[Tensor | None] = [None] * len(self.sizes)
         for digit, (word, stride) in zip(digits, self._strides, strict=True):
-            share, held = digit * stride, words[word]
+            share, held = digit.long() * stride, words[word]
             words[word] = share if held is None else held + share
         return [word for word in words if word is not None]
 

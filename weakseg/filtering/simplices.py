@@ -99,8 +99,10 @@ def _axis_scale(dims: int, i: int) -> float:
 
 def _to_fixed(remainder: Tensor) -> Tensor:
     """Return remainders, in units of d + 1, as int32 that are all different."""
-    codes = torch.tensor(_CODES[len(remainder) - 1], dtype=torch.int32, device=remainder.device)
-    return ((remainder * float(_WHOLE)).to(torch.int32) & ~_CODE_BITS) | codes[:, None]
+    fixed = (remainder * float(_WHOLE)).to(torch.int32) & ~_CODE_BITS
+    for row, code in zip(fixed.unbind(), _CODES[len(fixed) - 1], strict=True):
+        row.bitwise_or_(code)
+    return fixed
 
 
 def _rank(remainder: Tensor) -> Tensor:

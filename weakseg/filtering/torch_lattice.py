@@ -1,6 +1,6 @@
 """Filter by the permutohedral lattice in torch alone, on the device that holds the tensors.
 
-The same operator as the C++ lattice, from the same float32 positions. Nothing is copied to the
+The same operator as the C++ lattice, with the same vertices. Nothing is copied to the
 CPU: all that the host waits for are the sizes that `torch.unique` returns. Keys are sorted, not
 hashed, and every sum runs over a sorted group in the order of the points, one thread a sum and
 without atomics: the same input gives the same bits.
@@ -48,7 +48,7 @@ class TorchLattice:
         side = len(origin)
         # What the last coordinate of an origin and the last rank are follows from the others.
         packing = Packing([*radices, *[side] * (side - 1)])
-        cells = KeyTable(packing.pack([*digits, *rank[:-1].long()]), packing)
+        cells = KeyTable(packing.pack([*digits, *rank[:-1].unbind()]), packing)
         # Points share cells, and cells share vertices: the vertices are sought once a cell.
         first = cells.firsts
         packing = Packing([*radices, side])
@@ -156,15 +156,15 @@ class TorchLattice:
 
 
 def _digits(origin: Tensor, reach: Sequence[Bound], batch: int) -> tuple[list[Tensor], list[int]]:
-    """Return the frame and all but the last coordinate of origins as digits, and their radices."""
+    """Return the frame and all but the last coordinate of origins as int32, and their radices."""
     points = origin.shape[1]
-    frame = torch.arange(batch, device=origin.device)
+    frame = torch.arange(batch, dtype=torch.int32, device=origin.device)
     digits, radices = [frame[:, None].expand(batch, points // batch).reshape(-1)], [batch]
     for coordinate, (low, high) in zip(origin[:-1], reach[:-1], strict=True):
         # Room for a turn, the corners, their neighbours and what float32 rounds off.
         margin = 4 + math.ceil((high - low) * 2**-20)
         start = math.floor(low / len(origin)) - margin
-        digits.append(coordinate.long() - start)
+        digits.append(coordinate.int() - start)
         radices.append(math.ceil(high / len(origin)) + margin - start + 1)
     return digits, radices
 
@@ -175,7 +175,7 @@ def _corner_words(digits: Sequence[Tensor], rank: Tensor, packing: Packing) -> l
     corner = torch.arange(side, device=rank.device)
     frame, *origin = (digit[:, None] for digit in digits)
     moved = [
-        digit - (row[:, None] > side - 1 - corner).long()
+        digit - (row[:, None] > side - 1 - corner).int()
         for digit, row in zip(origin, rank, strict=False)
     ]
     words = packing.pack([frame, *moved, corner])
