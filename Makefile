@@ -11,12 +11,16 @@ BIN := $(VENV)/bin
 PACKAGES := $(VENV)/.packages-installed
 CORE := $(VENV)/.core-built
 CORE_SOURCES := $(shell find csrc -type f -not -path '*/tests/*' 2>/dev/null)
+CMAKE_NINJA := -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja --log-level=WARNING
+SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS
+# New memory is filled with NaN, so that a number read before it is written shows.
+SANITIZER_OPTIONS := ASAN_OPTIONS=malloc_fill_byte=255:max_malloc_fill_size=1000000000 UBSAN_OPTIONS=print_stacktrace=1
 # A name, a verb and a torchvision argument.
 NOT_MISSPELT := carin,steams,inpt
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv demo test test-core test-python check check-types bench-core notebooks clean
+.PHONY: help venv demo test test-core test-python check check-types bench-core sanitize notebooks clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,6 +45,13 @@ check: venv ## ruff, clang-format, codespell, mypy --strict
 bench-core: venv ## time the C++ core against pydensecrf; OPTIONS='--quick' for less
 	$(BIN)/python benchmarks/core.py $(OPTIONS)
 
+sanitize: venv ## run the C++ tests and 100,000 random cases under AddressSanitizer and UBSan
+	@$(BIN)/cmake -S csrc -B build/sanitize $(CMAKE_NINJA) -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+	    -DCMAKE_CXX_FLAGS="$(SANITIZERS)" -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O2 -g" \
+	    -DWEAKSEG_BUILD_PYTHON=OFF -DWEAKSEG_BUILD_TESTS=ON -DWEAKSEG_RANDOM_CASES=100000 --no-warn-unused-cli
+	@$(BIN)/cmake --build build/sanitize --parallel $(JOBS) -- --quiet
+	@$(SANITIZER_OPTIONS) $(BIN)/ctest --test-dir build/sanitize --output-on-failure --parallel $(JOBS)
+
 notebooks: venv ## strip the notebooks' outputs
 	$(BIN)/nbstripout notebooks/*.ipynb
 
@@ -51,10 +62,10 @@ clean: ## remove what was built here; keep .venv and runs
 # ---- the parts
 
 test-core: venv
-	@$(BIN)/cmake -S csrc -B build/ctest -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
-	    -DCMAKE_BUILD_TYPE=Release -DWEAKSEG_BUILD_PYTHON=OFF -DWEAKSEG_BUILD_TESTS=ON --log-level=WARNING
+	@$(BIN)/cmake -S csrc -B build/ctest $(CMAKE_NINJA) -DCMAKE_BUILD_TYPE=Release \
+	    -DWEAKSEG_BUILD_PYTHON=OFF -DWEAKSEG_BUILD_TESTS=ON
 	@$(BIN)/cmake --build build/ctest --parallel $(JOBS) -- --quiet
-	@$(BIN)/ctest --test-dir build/ctest --output-on-failure
+	@$(BIN)/ctest --test-dir build/ctest --output-on-failure --parallel $(JOBS)
 
 # One thread a worker: two pytest workers that each start a thread pool are slower than one.
 test-python: venv
