@@ -68,16 +68,19 @@ class NativeLattice:
 
     def filter(self, values: Floats32, *, planes: bool, symmetric: bool) -> Floats32:
         """Sum (B, N, C) or, with `planes`, (B, C, N) float32; the same shape comes back."""
-        out = np.empty(values.shape, np.float32)
-        for lattice, rows, target in zip(self._lattices, values, out, strict=True):
-            if planes:
-                target[...] = self._sum(lattice, rows.T, symmetric).T
-            else:
-                target[...] = self._sum(lattice, rows, symmetric)
-        return out
+        sums = [
+            self._sum(lattice, rows, planes=planes, symmetric=symmetric)
+            for lattice, rows in zip(self._lattices, values, strict=True)
+        ]
+        return sums[0][None] if len(sums) == 1 else np.stack(sums)
 
-    def _sum(self, lattice: _core.Lattice, rows: Floats32, symmetric: bool) -> Floats32:
-        return lattice.filter(rows, symmetric=symmetric, threads=self._threads)
+    def _sum(
+        self, lattice: _core.Lattice, values: Floats32, *, planes: bool, symmetric: bool
+    ) -> Floats32:
+        if planes:
+            rows = self._sum(lattice, values.T, planes=False, symmetric=symmetric)
+            return np.ascontiguousarray(rows.T)
+        return lattice.filter(values, symmetric=symmetric, threads=self._threads)
 
 
 @contextmanager
