@@ -140,13 +140,13 @@ def pydensecrf(scenes: list[Scene], *, iterations: int = ITERATIONS) -> Work:
 
 
 def drop_in(scenes: list[Scene], *, iterations: int = ITERATIONS) -> Work | None:
-    """Run the same script on `weakseg.densecrf`; None where there is none yet."""
-    return (
-        _scripted("weakseg.densecrf", scenes, iterations) if _module("weakseg.densecrf") else None
-    )
+    """Run the same script on `weakseg.densecrf`, on one thread; None where there is none."""
+    if _module("weakseg.densecrf") is None:
+        return None
+    return _scripted("weakseg.densecrf", scenes, iterations, threads=1)
 
 
-def _scripted(module: str, scenes: list[Scene], iterations: int) -> Work:
+def _scripted(module: str, scenes: list[Scene], iterations: int, **settings: int) -> Work:
     densecrf = _module(module)
     energies = [
         -np.log(np.clip(values.reshape(len(values), -1), 1e-5, 1)).astype(np.float32)
@@ -156,7 +156,7 @@ def _scripted(module: str, scenes: list[Scene], iterations: int) -> Work:
     def work(scene: int) -> Floats32:
         frame, values = scenes[scene % len(scenes)]
         channels, height, width = values.shape
-        crf = densecrf.DenseCRF2D(width, height, channels)
+        crf = densecrf.DenseCRF2D(width, height, channels, **settings)
         crf.setUnaryEnergy(energies[scene % len(scenes)])
         crf.addPairwiseGaussian(**GAUSSIAN)
         crf.addPairwiseBilateral(rgbim=frame, **BILATERAL)
