@@ -4,5 +4,7 @@
 
 PYBIND11_MODULE(_core, module) {
     module.doc() = "Run weakseg's hot loops in C++.";
-    weakseg::bind_filter(module);
+    weakseg::bind_lattice(module);
+    weakseg::bind_mean_field(module);
+    weakseg::bind_instructions(module);
 }

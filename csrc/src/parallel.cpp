@@ -1,6 +1,8 @@
 #include "weakseg/parallel.h"
 
 #include <algorithm>
+#include <exception>
+#include <mutex>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -12,6 +14,32 @@ namespace {
 // Starting a thread costs about as much as this many items of the loops here.
 constexpr std::size_t kItemsPerThread = 8192;
 
+/// Call `body(part)` for every part below `parts`, on a thread each as far as there are any.
+void run_parts(std::size_t parts, const std::function<void(std::size_t)>& body) {
+    std::exception_ptr failure;
+    std::mutex mutex;
+    const auto guarded = [&](std::size_t part) {
+        try {
+            body(part);
+        } catch (...) {
+            const std::lock_guard<std::mutex> lock(mutex);
+            if (!failure) failure = std::current_exception();
+        }
+    };
+    std::vector<std::thread> workers;
+    workers.reserve(parts - 1);
+    std::size_t started = 1;  // the calling thread takes part 0
+    try {
+        for (; started < parts; ++started) workers.emplace_back(guarded, started);
+    } catch (const std::system_error&) {
+        // The system grants no further thread: the calling one does the rest below.
+    }
+    guarded(0);
+    for (; started < parts; ++started) guarded(started);
+    for (std::thread& worker : workers) worker.join();
+    if (failure) std::rethrow_exception(failure);
+}
+
 }  // namespace
 
 int resolve_threads(int requested) {
@@ -21,22 +49,59 @@ int resolve_threads(int requested) {
 
 void parallel_for(std::size_t count, int threads,
                   const std::function<void(std::size_t, std::size_t)>& body) {
-    const std::size_t wanted = static_cast<std::size_t>(resolve_threads(threads));
+    const auto wanted = static_cast<std::size_t>(resolve_threads(threads));
     const std::size_t parts = std::clamp<std::size_t>(count / kItemsPerThread, 1, wanted);
-    const auto begin_of = [&](std::size_t part) { return count * part / parts; };
+    if (parts == 1) return body(0, count);
+    run_parts(parts,
+              [&](std::size_t part) { body(count * part / parts, count * (part + 1) / parts); });
+}
 
+void parallel_items(std::size_t count, int threads,
+                    const std::function<void(const std::function<std::size_t()>&)>& body) {
+    std::atomic<std::size_t> taken{0};
+    const std::function<std::size_t()> next = [&] {
+        return std::min(count, taken.fetch_add(1, std::memory_order_relaxed));
+    };
+    const auto wanted = static_cast<std::size_t>(resolve_threads(threads));
+    const std::size_t parts = std::clamp<std::size_t>(count, 1, wanted);
+    if (parts == 1) return body(next);
+    run_parts(parts, [&](std::size_t) { body(next); });
+}
+
+void Barrier::wait() {
+    const unsigned round = round_.load(std::memory_order_acquire);
+    if (waiting_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads_) {
+        waiting_.store(0, std::memory_order_relaxed);
+        round_.fetch_add(1, std::memory_order_release);
+        return;
+    }
+    // Others are a few microseconds behind, unless they lost their processor.
+    for (int spins = 0; round_.load(std::memory_order_acquire) == round; ++spins) {
+        if (spins > 2000) std::this_thread::yield();
+    }
+}
+
+void run_together(int threads, const std::function<void(int, int, Barrier&)>& body) {
+    // Nobody may begin before it is known how many there are.
+    std::atomic<int> members{0};
+    Barrier* barrier = nullptr;
     std::vector<std::thread> workers;
-    workers.reserve(parts - 1);
-    std::size_t started = 1;  // the calling thread takes part 0
+    workers.reserve(static_cast<std::size_t>(threads));
     try {
-        for (; started < parts; ++started) {
-            workers.emplace_back(body, begin_of(started), begin_of(started + 1));
+        for (int member = 1; member < threads; ++member) {
+            workers.emplace_back([&, member] {
+                while (members.load(std::memory_order_acquire) == 0) std::this_thread::yield();
+                body(member, members.load(std::memory_order_relaxed), *barrier);
+            });
         }
     } catch (const std::system_error&) {
-        // The system grants no further thread: the calling one does the rest below.
+        // The system grants no further thread: fewer share the work.
     }
-    body(begin_of(0), begin_of(1));
-    if (started < parts) body(begin_of(started), count);
+    const int count = static_cast<int>(workers.size()) + 1;
+    Barrier shared(count);
+    barrier = &shared;
+    members.store(count, std::memory_order_release);
+    body(0, count, shared);
     for (std::thread& worker : workers) worker.join();
 }
 

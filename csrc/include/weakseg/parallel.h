@@ -4,6 +4,7 @@
 // to the whole process.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <functional>
 
@@ -14,9 +15,29 @@ int resolve_threads(int requested);
 
 /// Call `body(begin, end)` over [0, count) cut into at most `threads` contiguous parts.
 ///
-/// `body` must not throw, and parts must not depend on each other: then the result is the same
-/// for any number of threads. Small counts stay on the calling thread.
+/// Parts must not depend on each other: then the result is the same for any number of threads.
+/// Small counts stay on the calling thread. The first exception of a part is thrown when all end.
 void parallel_for(std::size_t count, int threads,
                   const std::function<void(std::size_t, std::size_t)>& body);
+
+/// Call `body(next)` on up to `threads` threads; each takes items by `next()` until it gives
+/// `count`. Good for items of unequal cost, and for memory that a thread keeps between items.
+void parallel_items(std::size_t count, int threads,
+                    const std::function<void(const std::function<std::size_t()>& next)>& body);
+
+/// Where all threads of `run_together` wait for each other.
+class Barrier {
+  public:
+    explicit Barrier(int threads) : threads_(threads) {}
+    void wait();
+
+  private:
+    int threads_;
+    std::atomic<int> waiting_{0};
+    std::atomic<unsigned> round_{0};
+};
+
+/// Call `body(member, members, barrier)` on `threads` threads at once; it must not throw.
+void run_together(int threads, const std::function<void(int, int, Barrier&)>& body);
 
 }  // namespace weakseg

@@ -1,4 +1,4 @@
-#include "weakseg/permutohedral.h"
+#include "general_lattice.h"
 
 #include <algorithm>
 #include <array>
@@ -11,8 +11,6 @@ namespace weakseg {
 
 namespace {
 
-constexpr double kPi = 3.14159265358979323846;
-
 /// Channels per row: known while compiling when kChannels is not 0.
 template <std::size_t kChannels>
 constexpr std::size_t width(std::size_t channels) {
@@ -23,23 +21,6 @@ constexpr std::size_t width(std::size_t channels) {
 std::int32_t floor_to_int(double value) {
     const auto truncated = static_cast<std::int32_t>(value);
     return truncated - static_cast<std::int32_t>(value < truncated);
-}
-
-/// Factors that map a unit of the kernel's standard deviation to lattice coordinates.
-std::array<double, kMaxDims> axis_scales(int dims) {
-    // Splat, blur and slice together have variance 2/3 (d + 1)^2 along every axis.
-    const double deviation = std::sqrt(2.0 / 3.0) * (dims + 1);
-    std::array<double, kMaxDims> scales{};
-    for (int i = 0; i < dims; ++i) {
-        scales[static_cast<std::size_t>(i)] = deviation / std::sqrt((i + 1.0) * (i + 2.0));
-    }
-    return scales;
-}
-
-/// Factor that makes the filter's integral that of exp(-|x|^2 / 2), which is (2 pi)^(d/2).
-float output_scale(int dims) {
-    // A blur doubles the mass, d + 1 times; a vertex owns the volume (3/2)^(d/2) / sqrt(d + 1).
-    return static_cast<float>(std::pow(kPi / 3.0, dims / 2.0) * std::sqrt(dims + 1.0) / 2.0);
 }
 
 /// A point's enclosing simplex: nearest remainder-0 vertex, order of the rest, corner weights.
@@ -62,7 +43,7 @@ void elevate(const float* feature, const std::array<double, kMaxDims>& scales, i
 }
 
 /// Round to the nearest remainder-0 vertex and rank the remainders, largest first.
-void round_and_rank(const double* elevated, int dims, Simplex& simplex) {
+void round_and_rank(const double* elevated, int dims, bool compatible, Simplex& simplex) {
     const int side = dims + 1;
     std::array<double, kMaxDims + 1> remainder{};
     int sum = 0;
@@ -75,8 +56,9 @@ void round_and_rank(const double* elevated, int dims, Simplex& simplex) {
     }
     for (std::size_t i = 0; i < static_cast<std::size_t>(dims); ++i) {
         for (std::size_t j = i + 1; j < static_cast<std::size_t>(side); ++j) {
-            // Of equal remainders the larger index comes first.
-            const int j_first = remainder[i] <= remainder[j] ? 1 : 0;
+            // Of equal remainders the larger index comes first, unless it shall be compatible.
+            const bool is_tie = remainder[i] == remainder[j];
+            const int j_first = (is_tie ? !compatible : remainder[i] < remainder[j]) ? 1 : 0;
             simplex.rank[i] += j_first;
             simplex.rank[j] += 1 - j_first;
         }
@@ -105,30 +87,38 @@ void weigh_corners(const double* elevated, int dims, Simplex& simplex) {
 }  // namespace
 
 /// What number_vertices needs of every point's simplex: (points, dims) origins and ranks.
-struct Permutohedral::Simplices {
+struct GeneralLattice::Simplices {
     std::vector<std::int32_t> origin;
     std::vector<std::int8_t> rank;
 };
 
-Permutohedral::Permutohedral(const float* features, std::size_t points, int dims, int threads)
-    : points_(points), dims_(dims) {
-    const Simplices simplices = locate(features, threads);
-    number_vertices(simplices, threads);
+GeneralLattice::GeneralLattice(const float* features, std::size_t points, int dims,
+                               const LatticeOptions& options)
+    : points_(points),
+      dims_(dims),
+      mode_(mode_of(dims, options)),
+      adds_zero_(options.compatible && points % 4 != 0) {
+    const Simplices simplices = locate(features, options);
+    number_vertices(simplices, options.threads);
     sort_by_vertex();
 }
 
-Permutohedral::Simplices Permutohedral::locate(const float* features, int threads) {
+GeneralLattice::Simplices GeneralLattice::locate(const float* features,
+                                                 const LatticeOptions& options) {
     const auto dims = static_cast<std::size_t>(dims_);
     Simplices simplices{std::vector<std::int32_t>(points_ * dims),
                         std::vector<std::int8_t>(points_ * dims)};
     corner_weight_.resize(points_ * (dims + 1));
-    const auto scales = axis_scales(dims_);
-    parallel_for(points_, threads, [&](std::size_t begin, std::size_t end) {
+    std::array<double, kMaxDims> scales{};
+    for (std::size_t i = 0; i < dims; ++i) {
+        scales[i] = axis_scale(mode_.deviation, static_cast<int>(i));
+    }
+    parallel_for(points_, options.threads, [&](std::size_t begin, std::size_t end) {
         std::array<double, kMaxDims + 1> elevated{};
         Simplex simplex;
         for (std::size_t point = begin; point < end; ++point) {
             elevate(features + point * dims, scales, dims_, elevated.data());
-            round_and_rank(elevated.data(), dims_, simplex);
+            round_and_rank(elevated.data(), dims_, options.compatible, simplex);
             weigh_corners(elevated.data(), dims_, simplex);
             for (std::size_t i = 0; i < dims; ++i) {
                 simplices.origin[point * dims + i] = simplex.origin[i];
@@ -142,7 +132,7 @@ Permutohedral::Simplices Permutohedral::locate(const float* features, int thread
     return simplices;
 }
 
-void Permutohedral::number_vertices(const Simplices& simplices, int threads) {
+void GeneralLattice::number_vertices(const Simplices& simplices, int threads) {
     const auto dims = static_cast<std::size_t>(dims_);
     VertexTable table(dims_);
     corner_vertex_.resize(points_ * (dims + 1));
@@ -164,6 +154,8 @@ void Permutohedral::number_vertices(const Simplices& simplices, int threads) {
             corners[corner] = table.find_or_add(key.data()) + 1;
         }
     }
+    if (adds_zero_) add_zero(table);
+    if (mode_.ring) add_ring(table);
     vertices_ = table.size();
 
     neighbours_.resize((dims + 1) * vertices_ * 2);
@@ -186,7 +178,45 @@ void Permutohedral::number_vertices(const Simplices& simplices, int threads) {
     });
 }
 
-void Permutohedral::sort_by_vertex() {
+/// pydensecrf takes four points at once: where some are left over, it fills up with zeros, whose
+/// corners carry blur between others.
+void GeneralLattice::add_zero(VertexTable& table) const {
+    // All axes tie: the corners take them from the last on.
+    std::array<std::int32_t, kMaxDims + 1> key{};
+    table.find_or_add(key.data());
+    for (int axis = dims_; axis > 0; --axis) {
+        for (std::int32_t& coordinate : key) ++coordinate;
+        key[static_cast<std::size_t>(axis)] -= dims_ + 1;
+        table.find_or_add(key.data());
+    }
+}
+
+/// Add the vertices that two others miss as neighbours.
+void GeneralLattice::add_ring(VertexTable& table) const {
+    const auto dims = static_cast<std::size_t>(dims_);
+    VertexTable candidates(dims_);
+    std::vector<int> met;
+    std::array<std::int32_t, kMaxDims> key{};
+    for (std::size_t vertex = 0; vertex < table.size(); ++vertex) {
+        for (std::size_t axis = 0; axis <= dims; ++axis) {
+            for (const std::int32_t sign : {-1, 1}) {
+                const std::int32_t* centre = table.key(vertex);
+                for (std::size_t i = 0; i < dims; ++i) {
+                    key[i] = centre[i] + sign * (i == axis ? dims_ : -1);
+                }
+                if (table.find(key.data()) != VertexTable::kMissing) continue;
+                const auto number = static_cast<std::size_t>(candidates.find_or_add(key.data()));
+                if (number == met.size()) met.push_back(0);
+                ++met[number];
+            }
+        }
+    }
+    for (std::size_t number = 0; number < met.size(); ++number) {
+        if (met[number] > 1) table.find_or_add(candidates.key(number));
+    }
+}
+
+void GeneralLattice::sort_by_vertex() {
     const std::size_t corners = corner_vertex_.size();
     const auto side = static_cast<std::size_t>(dims_ + 1);
     splat_start_.assign(vertices_ + 2, 0);
@@ -205,8 +235,8 @@ void Permutohedral::sort_by_vertex() {
 }
 
 template <std::size_t kChannels>
-void Permutohedral::splat(const float* values, std::size_t channels, float* lattice,
-                          int threads) const {
+void GeneralLattice::splat(const float* values, std::size_t channels, float* lattice,
+                           int threads) const {
     const std::size_t wide = width<kChannels>(channels);
     parallel_for(vertices_, threads, [&](std::size_t begin, std::size_t end) {
         for (std::size_t row = begin + 1; row <= end; ++row) {
@@ -222,10 +252,11 @@ void Permutohedral::splat(const float* values, std::size_t channels, float* latt
 }
 
 template <std::size_t kChannels>
-void Permutohedral::blur(std::vector<float>& lattice, std::size_t channels, bool reversed,
-                         int threads) const {
+void GeneralLattice::blur(std::vector<float>& lattice, std::size_t channels, bool reversed,
+                          int threads) const {
     const std::size_t wide = width<kChannels>(channels);
     std::vector<float> blurred(lattice.size(), 0.0F);
+    const float given_back = mode_.give_back * mode_.blur;
     for (int step = 0; step <= dims_; ++step) {
         const auto axis = static_cast<std::size_t>(reversed ? dims_ - step : step);
         const std::int32_t* pairs = &neighbours_[axis * vertices_ * 2];
@@ -238,8 +269,10 @@ void Permutohedral::blur(std::vector<float>& lattice, std::size_t channels, bool
                     source + static_cast<std::size_t>(pairs[2 * vertex + 1]) * wide;
                 const float* centre = source + (vertex + 1) * wide;
                 float* sum = target + (vertex + 1) * wide;
+                const int missing = (pairs[2 * vertex] == 0) + (pairs[2 * vertex + 1] == 0);
+                const float centre_factor = 1.0F + given_back * static_cast<float>(missing);
                 for (std::size_t c = 0; c < wide; ++c) {
-                    sum[c] = centre[c] + 0.5F * (below[c] + above[c]);
+                    sum[c] = centre_factor * centre[c] + mode_.blur * (below[c] + above[c]);
                 }
             }
         });
@@ -248,8 +281,8 @@ void Permutohedral::blur(std::vector<float>& lattice, std::size_t channels, bool
 }
 
 template <std::size_t kChannels>
-void Permutohedral::slice(const float* lattice, std::size_t channels, float scale, float* out,
-                          int threads) const {
+void GeneralLattice::slice(const float* lattice, std::size_t channels, float scale, float* out,
+                           int threads) const {
     const std::size_t wide = width<kChannels>(channels);
     const auto side = static_cast<std::size_t>(dims_ + 1);
     parallel_for(points_, threads, [&](std::size_t begin, std::size_t end) {
@@ -267,12 +300,15 @@ void Permutohedral::slice(const float* lattice, std::size_t channels, float scal
 }
 
 template <std::size_t kChannels>
-void Permutohedral::filter_channels(const float* values, std::size_t channels, float* out,
-                                    bool symmetric, int threads) const {
+void GeneralLattice::filter_channels(const float* values, std::size_t channels, float* out,
+                                     bool symmetric, int threads) const {
     std::vector<float> lattice((vertices_ + 1) * channels, 0.0F);
     splat<kChannels>(values, channels, lattice.data(), threads);
-    float scale = output_scale(dims_);
-    if (symmetric) {
+    float scale = mode_.scale;
+    if (mode_.there_and_back) {
+        blur<kChannels>(lattice, channels, false, threads);
+        blur<kChannels>(lattice, channels, true, threads);
+    } else if (symmetric) {
         std::vector<float> other = lattice;
         blur<kChannels>(other, channels, true, threads);
         blur<kChannels>(lattice, channels, false, threads);
@@ -284,8 +320,8 @@ void Permutohedral::filter_channels(const float* values, std::size_t channels, f
     slice<kChannels>(lattice.data(), channels, scale, out, threads);
 }
 
-void Permutohedral::filter(const float* values, std::size_t channels, float* out, bool symmetric,
-                           int threads) const {
+void GeneralLattice::filter_rows(const float* values, std::size_t channels, float* out,
+                                 bool symmetric, int threads) const {
     switch (channels) {
         case 1:
             return filter_channels<1>(values, channels, out, symmetric, threads);
@@ -298,6 +334,33 @@ void Permutohedral::filter(const float* values, std::size_t channels, float* out
         default:
             return filter_channels<0>(values, channels, out, symmetric, threads);
     }
+}
+
+void GeneralLattice::filter(const float* values, std::size_t channels, float* out,
+                            const FilterOptions& options) const {
+    std::vector<float> rows(points_ * channels);
+    std::vector<float> filtered(points_ * channels);
+    const std::size_t point_step = options.planes ? 1 : channels;
+    const std::size_t channel_step = options.planes ? points_ : 1;
+    for (std::size_t i = 0; i < points_; ++i) {
+        const float factor = options.before == nullptr ? 1.0F : options.before[i];
+        for (std::size_t c = 0; c < channels; ++c) {
+            rows[i * channels + c] = factor * values[i * point_step + c * channel_step];
+        }
+    }
+    filter_rows(rows.data(), channels, filtered.data(), options.symmetric, options.threads);
+    for (std::size_t i = 0; i < points_; ++i) {
+        const float factor = options.after == nullptr ? 1.0F : options.after[i];
+        for (std::size_t c = 0; c < channels; ++c) {
+            out[i * point_step + c * channel_step] = factor * filtered[i * channels + c];
+        }
+    }
+}
+
+std::size_t GeneralLattice::bytes() const {
+    const auto size = [](const auto& held) { return held.capacity() * sizeof(held[0]); };
+    return size(corner_vertex_) + size(corner_weight_) + size(splat_start_) + size(splat_point_) +
+           size(splat_weight_) + size(neighbours_);
 }
 
 }  // namespace weakseg

@@ -1,0 +1,959 @@
+// The kernels, written once over `Floats` and `Ints` of `kLanes` lanes.
+//
+// Every file that includes this is compiled for other instructions. So all of it is private to
+// that file, and no standard container is used: the linker must never mix their code.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "../tile_kernels.h"
+
+namespace weakseg {
+namespace {
+
+inline Floats load_floats(const float* from) {
+    Floats values;
+    std::memcpy(&values, from, sizeof(values));
+    return values;
+}
+
+inline void store(float* to, Floats values) { std::memcpy(to, &values, sizeof(values)); }
+
+inline Ints load_ints(const std::uint32_t* from) {
+    Ints values;
+    std::memcpy(&values, from, sizeof(values));
+    return values;
+}
+
+inline void store(std::uint32_t* to, Ints values) { std::memcpy(to, &values, sizeof(values)); }
+
+inline Ints load_table_ints(const std::int32_t* from, Ints index) {
+    // Lookups move bits, whatever they mean.
+    float bits[kLanesPerBlock];
+    std::memcpy(bits, from, sizeof(bits));
+    return reinterpret_cast<Ints>(lookup(load_table(bits), index));
+}
+
+/// Word `word` of kLanes records.
+inline Ints load_word(const std::uint32_t* records, int word) {
+    Ints words[kRecordWords];
+    load_records(records, words);
+    return words[word];
+}
+
+inline Floats to_floats(Ints values) { return __builtin_convertvector(values, Floats); }
+
+inline Ints lane_numbers() {
+    Ints numbers;
+    for (int lane = 0; lane < kLanes; ++lane) numbers[lane] = lane;
+    return numbers;
+}
+
+// ---- locate
+
+/// Barycentric weights are differences of remainders in this unit, and end as 16-bit numbers.
+constexpr int kWeightShift = 14;
+constexpr float kRemainderUnit = 65535.0F * (1 << kWeightShift);
+constexpr std::int32_t kWholeUnit = 65535 << kWeightShift;
+constexpr std::int32_t kCodeBits = 31;
+
+template <int kDims>
+struct Located {
+    Ints hub_low;
+    Ints hub_high;
+    Ints weight[kDims];
+    Ints corners;
+};
+
+inline void sort_two(Ints& larger, Ints& smaller) {
+    const Ints high = maximum(larger, smaller);
+    smaller = minimum(larger, smaller);
+    larger = high;
+}
+
+/// Largest first.
+inline void sort(Ints (&v)[3]) {
+    sort_two(v[0], v[2]);
+    sort_two(v[0], v[1]);
+    sort_two(v[1], v[2]);
+}
+
+/// Largest first, in the twelve comparisons that are the fewest for six.
+inline void sort(Ints (&v)[6]) {
+    sort_two(v[0], v[5]);
+    sort_two(v[1], v[3]);
+    sort_two(v[2], v[4]);
+    sort_two(v[1], v[2]);
+    sort_two(v[3], v[4]);
+    sort_two(v[0], v[3]);
+    sort_two(v[2], v[5]);
+    sort_two(v[0], v[1]);
+    sort_two(v[2], v[3]);
+    sort_two(v[4], v[5]);
+    sort_two(v[1], v[2]);
+    sort_two(v[3], v[4]);
+}
+
+/// Where `choose`, turn the sorted remainders by `kSteps`: the smallest come first, a whole up.
+template <int kSteps, int kSide>
+inline void turn_where(Ints choose, Ints (&sorted)[kSide]) {
+    Ints turned[kSide];
+    for (int i = 0; i < kSide; ++i) {
+        const int from = i - kSteps;
+        turned[i] = from < 0 ? sorted[from + kSide] + kWholeUnit : sorted[from];
+    }
+    for (int i = 0; i < kSide; ++i) sorted[i] = choose ? turned[i] : sorted[i];
+}
+
+/// Find the simplex of every lane's point, given by its features in lattice units.
+template <int kDims, bool kIsWide>
+inline Located<kDims> locate_points(const TileGeometry& geometry, const Floats (&scaled)[kDims]) {
+    constexpr int kSide = kDims + 1;
+    // Rounding moves a coordinate by at most half a cell, so they sum to at most kSide / 2 cells.
+    constexpr int kMaxExcess = (kSide - 1) / 2;
+    constexpr float kSideInverse = 1.0F / kSide;
+
+    // Lift onto the plane where coordinates sum to zero.
+    Floats elevated[kSide];
+    Floats sum{};
+    for (int i = kDims; i > 0; --i) {
+        elevated[i] = sum - static_cast<float>(i) * scaled[i - 1];
+        sum = sum + scaled[i - 1];
+    }
+    elevated[0] = sum;
+
+    // Round to the nearest vertex of remainder 0; the order of the rest names the simplex.
+    Ints sorted[kSide];
+    Ints excess{};
+    Located<kDims> found;
+    found.hub_low = Ints{} + geometry.first_low;
+    found.hub_high = Ints{} + geometry.first_high;
+    for (int i = 0; i < kSide; ++i) {
+        const Ints nearest = round_to_ints(elevated[i] * kSideInverse);
+        const Floats remainder =
+            (elevated[i] - to_floats(nearest) * static_cast<float>(kSide)) * kSideInverse;
+        const Ints fixed = __builtin_convertvector(remainder * kRemainderUnit, Ints);
+        sorted[i] = (fixed & ~kCodeBits) | geometry.code[i];
+        excess += nearest;
+        if (i < kDims) {
+            found.hub_low += nearest * geometry.low[i];
+            if (kIsWide) found.hub_high += nearest * geometry.high[i];
+        }
+    }
+    sort(sorted);
+
+    // The rounded point may lie off the plane: move the coordinates that this costs least.
+    excess = minimum(maximum(excess, Ints{} - kMaxExcess), Ints{} + kMaxExcess);
+    for (int i = 0; i < kMaxExcess; ++i) {
+        const Ints is_down = excess > i;
+        const Ints is_up = excess < -i;
+        const Ints down = sorted[kSide - 1 - i];
+        const Ints up = sorted[i];
+        found.hub_low -= is_down & load_table_ints(geometry.low_by_code, down);
+        found.hub_low += is_up & load_table_ints(geometry.low_by_code, up);
+        if (kIsWide) {
+            found.hub_high -= is_down & load_table_ints(geometry.high_by_code, down);
+            found.hub_high += is_up & load_table_ints(geometry.high_by_code, up);
+        }
+    }
+    // Turn by `excess`: back by kMaxExcess for every lane, then forth by what is wanted.
+    Ints turned[kSide];
+    for (int i = 0; i < kSide; ++i) {
+        const int from = i + kMaxExcess;
+        turned[i] = from < kSide ? sorted[from] : sorted[from - kSide] - kWholeUnit;
+    }
+    const Ints forth = excess + kMaxExcess;
+    turn_where<1>((forth & 1) != 0, turned);
+    turn_where<2>((forth & 2) != 0, turned);
+    if (kMaxExcess >= 2) turn_where<(kSide > 4 ? 4 : 0)>((forth & 4) != 0, turned);
+
+    for (int corner = 1; corner <= kDims; ++corner) {
+        const Ints exact = turned[kSide - 1 - corner] - turned[kSide - corner];
+        const Ints rounded = (exact + (1 << (kWeightShift - 1))) >> kWeightShift;
+        found.weight[corner - 1] = minimum(maximum(rounded, Ints{}), Ints{} + 65535);
+    }
+    using Layout = TableLayout<kDims>;
+    found.corners = Ints{};
+    Ints lane{};
+    for (int corner = 1; corner <= kDims; ++corner) {
+        if (2 * corner <= kSide) {  // the axes in the set
+            lane ^= turned[kSide - corner];
+        } else {  // those not in it
+            lane = turned[0];
+            for (int i = 1; i < kSide - corner; ++i) lane ^= turned[i];
+        }
+        const int bits = 2 * corner == kSide ? 31 : 15;
+        found.corners |= (lane & bits) << Layout::kShift[corner - 1];
+    }
+    return found;
+}
+
+/// Separate a row's colours: (3, kTileSide).
+template <class Level>
+inline void read_levels(const Level* levels, std::size_t plane, std::size_t first,
+                        std::uint32_t columns, float (*colours)[kTileSide]) {
+    if (plane == 0) {
+        const Level* from = levels + 3 * first;
+        for (std::uint32_t column = 0; column < columns; ++column) {
+            for (int colour = 0; colour < 3; ++colour) {
+                colours[colour][column] =
+                    static_cast<float>(from[3 * column + static_cast<unsigned>(colour)]);
+            }
+        }
+        return;
+    }
+    for (std::size_t colour = 0; colour < 3; ++colour) {
+        const Level* from = levels + colour * plane + first;
+        for (std::uint32_t column = 0; column < columns; ++column) {
+            colours[colour][column] = static_cast<float>(from[column]);
+        }
+    }
+}
+
+/// Bring colours to lattice units, in a basis whose last axis is grey: photos mostly vary along
+/// it, and the lattice has neighbours in line along its last axis.
+inline void scale_levels(const TileGeometry& geometry, const TileSource& source,
+                         float (*colours)[kTileSide], std::uint32_t column) {
+    const Floats red = load_floats(colours[0] + column);
+    const Floats green = load_floats(colours[1] + column);
+    const Floats blue = load_floats(colours[2] + column);
+    if (source.sigma_level > 0.0F) {
+        store(colours[0] + column, red / source.sigma_level * geometry.scale[2]);
+        store(colours[1] + column, green / source.sigma_level * geometry.scale[3]);
+        store(colours[2] + column, blue / source.sigma_level * geometry.scale[4]);
+        return;
+    }
+    // Differences before factors: grey is exactly 0 then, for every shade.
+    store(colours[0] + column, (red - blue) * source.opponent_scale[0]);
+    store(colours[1] + column, ((red + blue) - 2.0F * green) * source.opponent_scale[1]);
+    store(colours[2] + column, ((red + green) + blue) * source.opponent_scale[2]);
+}
+
+/// Write the features of a row of the tile in lattice units, (kDims, kTileSide).
+template <int kDims>
+inline void scale_row(const TileGeometry& geometry, const TileSource& source, const TileRect& rect,
+                      std::uint32_t row, std::uint32_t columns, float (*scaled)[kTileSide]) {
+    if (source.features != nullptr) {
+        const float* features = source.features + (rect.top + row) * kTileSide * kDims;
+        for (std::uint32_t column = 0; column < columns; ++column) {
+            for (int i = 0; i < kDims; ++i) {
+                scaled[i][column] = features[column * kDims + i] * geometry.scale[i];
+            }
+        }
+        return;
+    }
+    if constexpr (kDims == 5) {
+        const std::size_t y = rect.top + row;
+        const std::size_t first = y * source.width + rect.left;
+        std::memcpy(scaled[0], source.scaled_x + rect.left, columns * sizeof(float));
+        for (std::uint32_t column = 0; column < columns; ++column) {
+            scaled[1][column] = source.scaled_y[y];
+        }
+        if (source.bytes != nullptr) {
+            read_levels(source.bytes, source.plane, first, columns, scaled + 2);
+        } else {
+            read_levels(source.floats, source.plane, first, columns, scaled + 2);
+        }
+        for (std::uint32_t column = 0; column < kTileSide; column += kLanes) {
+            scale_levels(geometry, source, scaled + 2, column);
+        }
+    }
+}
+
+/// Open-addressing table from hubs to groups; it doubles, so that small tiles stay in cache.
+template <class Key>
+class HubTable {
+  public:
+    explicit HubTable(TileScratch& scratch) : scratch_(scratch) {
+        clear();
+        scratch_.group_count = 0;
+    }
+
+    std::uint32_t find_or_add(Key key) {
+        TileScratch::Slot* slot = slot_of(key);
+        if (slot->key == key) return slot->group;
+        if (kSparse * (scratch_.group_count + 1) > size_ && size_ < TileScratch::kSlots) {
+            grow();
+            slot = slot_of(key);
+        }
+        const std::uint32_t group = scratch_.group_count++;
+        *slot = {key, group};
+        scratch_.hub_key[group] = key;
+        for (std::uint32_t& next : scratch_.next_record[group]) next = 0;
+        return group;
+    }
+
+  private:
+    static constexpr std::uint64_t kFree = ~std::uint64_t{0};
+    // Mostly empty: a key that is not at its home costs a branch that nobody foresees.
+    static constexpr std::uint32_t kSparse = 6;
+
+    TileScratch::Slot* slot_of(Key key) {
+        TileScratch::Slot* const slots = scratch_.slots;
+        const std::uint32_t last = size_ - 1;
+        auto at = static_cast<std::uint32_t>((key * 0x9E3779B97F4A7C15ULL) >> shift_);
+        while (static_cast<int>(slots[at].key != key) & static_cast<int>(slots[at].key != kFree)) {
+            at = (at + 1) & last;
+        }
+        return &slots[at];
+    }
+
+    void clear() {
+        for (std::uint32_t i = 0; i < size_; ++i) scratch_.slots[i].key = kFree;
+    }
+
+    void grow() {
+        size_ *= 2;
+        --shift_;
+        clear();
+        for (std::uint32_t group = 0; group < scratch_.group_count; ++group) {
+            const auto key = static_cast<Key>(scratch_.hub_key[group]);
+            *slot_of(key) = {key, group};
+        }
+    }
+
+    TileScratch& scratch_;
+    std::uint32_t size_ = 512;
+    int shift_ = 64 - 9;
+};
+
+/// Number the hubs of the tile, and keep what `locate_points` found in the order of places.
+template <int kDims, class Key>
+inline void group_points(const TileGeometry& geometry, const TileSource& source,
+                         const TileRect& rect, TileScratch& scratch) {
+    constexpr bool kIsWide = sizeof(Key) > 4;
+    alignas(64) float scaled[kDims][kTileSide] = {};
+    alignas(64) std::uint32_t low[kTileSide];
+    alignas(64) std::uint32_t high[kTileSide];
+    const Ints numbers = lane_numbers();
+    HubTable<Key> hubs(scratch);
+    for (std::uint32_t row = 0; row < rect.rows; ++row) {
+        const std::uint32_t columns = row + 1 == rect.rows ? rect.last_columns : rect.columns;
+        scale_row<kDims>(geometry, source, rect, row, columns, scaled);
+        const std::uint32_t first = row * kTileSide;
+        for (std::uint32_t column = 0; column < columns; column += kLanes) {
+            Floats features[kDims];
+            for (int i = 0; i < kDims; ++i) features[i] = load_floats(scaled[i] + column);
+            const Located<kDims> found = locate_points<kDims, kIsWide>(geometry, features);
+            store(low + column, found.hub_low);
+            if (kIsWide) store(high + column, found.hub_high);
+            Ints words[kRecordWords] = {};
+            for (int corner = 0; corner < kDims; ++corner) {
+                words[corner / 2] |= found.weight[corner] << (corner % 2 == 0 ? 0 : 16);
+            }
+            const auto at = static_cast<std::int32_t>(first + column);
+            words[kPlaceWord] |= (numbers + at) << 16;
+            words[kLanesWord] = found.corners;
+            store_records(scratch.records + (first + column) * kRecordWords, words);
+        }
+        for (std::uint32_t column = 0; column < columns; ++column) {
+            Key key = low[column];
+            if constexpr (kIsWide) key |= Key{high[column]} << 32U;
+            const std::uint32_t group = hubs.find_or_add(key);
+            scratch.group_of[first + column] = static_cast<std::uint16_t>(group);
+            ++scratch.next_record[group][column % kChains];
+        }
+    }
+}
+
+/// Move what was found to `records`, sorted by group.
+inline void sort_by_group(const TileRect& rect, TileScratch& scratch, std::uint32_t* records) {
+    std::uint32_t next = 0;
+    for (std::uint32_t group = 0; group < scratch.group_count; ++group) {
+        scratch.groups[group].first_record = next;
+        for (std::uint32_t& first : scratch.next_record[group]) {
+            const std::uint32_t count = first;
+            first = next;
+            next += count;
+        }
+    }
+    scratch.groups[scratch.group_count].first_record = next;
+    for (std::uint32_t row = 0; row < rect.rows; ++row) {
+        const std::uint32_t columns = row + 1 == rect.rows ? rect.last_columns : rect.columns;
+        for (std::uint32_t at = row * kTileSide; at < row * kTileSide + columns; ++at) {
+            const std::uint32_t record = scratch.next_record[scratch.group_of[at]][at % kChains]++;
+            std::memcpy(records + record * kRecordWords, scratch.records + at * kRecordWords,
+                        kRecordWords * sizeof(std::uint32_t));
+        }
+    }
+    std::memset(records + next * kRecordWords, 0,
+                kRecordPadding * kRecordWords * sizeof(std::uint32_t));
+}
+
+/// Find which lanes of its table every group uses, and their vertices' keys.
+template <int kDims, class Key>
+inline void list_vertices(const TileGeometry& geometry, const std::uint32_t* records,
+                          TileScratch& scratch, Key* keys) {
+    using Layout = TableLayout<kDims>;
+    const Ints numbers = lane_numbers();
+    const Ints one = Ints{} + 1;
+    std::uint32_t vertices = 0;
+    for (std::uint32_t group = 0; group < scratch.group_count; ++group) {
+        HubGroup& entry = scratch.groups[group];
+        const std::uint32_t end = scratch.groups[group + 1].first_record;
+        Ints bits[kDims] = {};
+        for (std::uint32_t at = entry.first_record; at < end; at += kLanes) {
+            const Ints lanes = load_word(records + at * kRecordWords, kLanesWord);
+            const Ints valid = numbers < static_cast<std::int32_t>(end - at);
+            for (int level = 0; level < kDims; ++level) {
+                const int mask = 2 * (level + 1) == kDims + 1 ? 31 : 15;
+                bits[level] |= valid & shift_left(one, (lanes >> Layout::kShift[level]) & mask);
+            }
+        }
+        for (std::uint16_t& used : entry.used) used = 0;
+        for (int level = 0; level < kDims; ++level) {
+            const std::uint32_t used = or_lanes(bits[level]);
+            const int block = Layout::kFirstLane[level] / kLanesPerBlock;
+            entry.used[block] |= static_cast<std::uint16_t>(used);
+            if (2 * (level + 1) == kDims + 1) {
+                entry.used[block + 1] = static_cast<std::uint16_t>(used >> 16U);
+            }
+        }
+        entry.used[Layout::kHubLane / kLanesPerBlock] |=
+            static_cast<std::uint16_t>(1U << (Layout::kHubLane % kLanesPerBlock));
+        entry.first_vertex = vertices;
+        const std::uint64_t hub = scratch.hub_key[group];
+        for (int block = 0; block < Layout::kBlocks; ++block) {
+            const std::uint64_t* step = geometry.lane_step + block * kLanesPerBlock;
+            for (unsigned left = entry.used[block]; left != 0; left &= left - 1) {
+                keys[vertices++] = static_cast<Key>(hub + step[__builtin_ctz(left)]);
+            }
+        }
+    }
+    scratch.groups[scratch.group_count].first_vertex = vertices;
+    scratch.vertex_count = vertices;
+}
+
+template <int kDims>
+inline void locate_tile(const TileGeometry& geometry, const TileSource& source,
+                        const TileRect& rect, TileScratch& scratch, std::uint32_t* records) {
+    std::uint32_t* const own = records + rect.first_record * kRecordWords;
+    if (geometry.is_wide) {
+        group_points<kDims, std::uint64_t>(geometry, source, rect, scratch);
+        sort_by_group(rect, scratch, own);
+        list_vertices<kDims>(geometry, own, scratch, scratch.wide_keys);
+    } else {
+        group_points<kDims, std::uint32_t>(geometry, source, rect, scratch);
+        sort_by_group(rect, scratch, own);
+        list_vertices<kDims>(geometry, own, scratch, scratch.keys);
+    }
+}
+
+void locate(const TileGeometry& geometry, const TileSource& source, const TileRect& rect,
+            TileScratch& scratch, std::uint32_t* records) {
+    if (geometry.dims == 2) {
+        locate_tile<2>(geometry, source, rect, scratch, records);
+    } else {
+        locate_tile<5>(geometry, source, rect, scratch, records);
+    }
+}
+
+// ---- splat and slice
+
+/// A vector of records: the weights of corners 0, 1, ... in 1 / 65535, and their lanes.
+template <int kDims>
+struct Corners {
+    Floats weight[kDims + 1];
+    Ints lanes;
+    Ints place;
+
+    Corners(const TileView& tile, std::uint32_t at) {
+        Ints words[kRecordWords];
+        load_records(tile.records + at * kRecordWords, words);
+        Ints total{};
+        for (int word = 0; 2 * word < kDims; ++word) {
+            const Ints pair = words[word];
+            const Ints first = pair & 0xFFFF;
+            weight[2 * word + 1] = to_floats(first);
+            total += first;
+            if (2 * word + 1 < kDims) {
+                const Ints second = (pair >> 16) & 0xFFFF;
+                weight[2 * word + 2] = to_floats(second);
+                total += second;
+            }
+        }
+        // Roundings may add up to a little more than the whole.
+        weight[0] = to_floats(maximum(65535 - total, Ints{}));
+        place = (words[kPlaceWord] >> 16) & 0xFFFF;
+        lanes = words[kLanesWord];
+    }
+};
+
+constexpr float kWeightUnit = 1.0F / 65535.0F;
+
+/// Lane in the group's table of the corner of one level.
+template <int kDims>
+inline Ints lane_of(Ints lanes, int level) {
+    const int mask = 2 * (level + 1) == kDims + 1 ? 31 : 15;
+    return ((lanes >> TableLayout<kDims>::kShift[level]) & mask) +
+           TableLayout<kDims>::kFirstLane[level];
+}
+
+/// Add, or write, the used rows of a group's table.
+template <int kDims, int kChannels>
+inline void flush(const TileView& tile, const HubGroup& group, const float* table, float* lattice,
+                  float* sums) {
+    std::uint32_t vertex = group.first_vertex;
+    for (int block = 0; block < TableLayout<kDims>::kBlocks; ++block) {
+        const float* rows = table + block * kLanesPerBlock * kChannels;
+        for (unsigned left = group.used[block]; left != 0; left &= left - 1) {
+            const float* row = rows + __builtin_ctz(left) * kChannels;
+            if (lattice != nullptr) {
+                float* to = lattice + static_cast<std::size_t>(tile.vertices[vertex]) * kChannels;
+                for (int c = 0; c < kChannels; ++c) to[c] += row[c];
+            } else {
+                float* to = sums + static_cast<std::size_t>(vertex) * kChannels;
+                for (int c = 0; c < kChannels; ++c) to[c] = row[c];
+            }
+            ++vertex;
+        }
+    }
+}
+
+/// One or two floats.
+template <int kChannels>
+struct Few {
+    typedef float Values __attribute__((vector_size(kChannels * sizeof(float))));
+
+    static void add(float* to, const float* added) {
+        Values sum;
+        Values more;
+        std::memcpy(&sum, to, sizeof(sum));
+        std::memcpy(&more, added, sizeof(more));
+        sum += more;
+        std::memcpy(to, &sum, sizeof(sum));
+    }
+};
+
+/// Splat of one or two channels: products in vectors, sums in tables in the nearest cache.
+template <int kDims, int kChannels>
+void splat_few(const TileView& tile, const float* values, float* lattice, float* sums) {
+    using Layout = TableLayout<kDims>;
+    constexpr int kTableFloats = Layout::kBlocks * kLanesPerBlock * kChannels;
+    // Copies, used in turn: adding twice to one place waits for the first sum to be stored.
+    constexpr std::uint32_t kCopies = 4;
+    alignas(64) float table[kCopies][kTableFloats];
+    alignas(64) float product[kDims][kLanes * kChannels];
+    alignas(64) std::uint32_t lane[kDims][kLanes];  // in floats
+    const Ints numbers = lane_numbers();
+    for (std::uint32_t g = 0; g < tile.group_count; ++g) {
+        const HubGroup& group = tile.groups[g];
+        const std::uint32_t end = tile.groups[g + 1].first_record;
+        std::memset(table, 0, sizeof(table));
+        Floats hub[kChannels] = {};
+        for (std::uint32_t at = group.first_record; at < end; at += kLanes) {
+            const Corners<kDims> corners(tile, at);
+            const std::uint32_t count = end - at < kLanes ? end - at : kLanes;
+            const Ints valid = numbers < static_cast<std::int32_t>(count);
+            Floats value[kChannels];
+            for (int c = 0; c < kChannels; ++c) {
+                // Lanes past the end hold other groups' points, or none.
+                const float* plane = values + c * kTilePoints;
+                value[c] = reinterpret_cast<Floats>(
+                    valid & reinterpret_cast<Ints>(gather(plane, valid & corners.place)));
+                hub[c] = multiply_add(corners.weight[0], value[c], hub[c]);
+            }
+            for (int level = 0; level < kDims; ++level) {
+                const Floats weight = corners.weight[level + 1];
+                if constexpr (kChannels == 1) {
+                    store(product[level], weight * value[0]);
+                } else {
+                    store_interleaved(product[level], weight * value[0], weight * value[1]);
+                }
+            }
+            for (int level = 0; level < kDims; ++level) {
+                store(lane[level], lane_of<kDims>(corners.lanes, level) * kChannels);
+            }
+            const auto add = [&](float* sums_of_copy, std::uint32_t i) {
+                for (int level = 0; level < kDims; ++level) {
+                    Few<kChannels>::add(sums_of_copy + lane[level][i],
+                                        product[level] + i * kChannels);
+                }
+            };
+            std::uint32_t i = 0;
+            for (; i + kCopies <= count; i += kCopies) {
+                for (std::uint32_t copy = 0; copy < kCopies; ++copy) add(table[copy], i + copy);
+            }
+            for (std::uint32_t copy = 0; i < count; ++i, ++copy) add(table[copy], i);
+        }
+        for (int i = 0; i < kTableFloats; i += kLanes) {
+            Floats sum = load_floats(table[0] + i);
+            for (std::uint32_t copy = 1; copy < kCopies; ++copy)
+                sum += load_floats(table[copy] + i);
+            store(table[0] + i, sum * kWeightUnit);
+        }
+        for (int c = 0; c < kChannels; ++c) {
+            float sum = 0.0F;
+            for (int i = 0; i < kLanes; ++i) sum += hub[c][i];
+            table[0][Layout::kHubLane * kChannels + c] = sum * kWeightUnit;
+        }
+        flush<kDims, kChannels>(tile, group, table[0], lattice, sums);
+    }
+}
+
+/// Weights and table rows of a vector of records, point by point.
+template <int kDims>
+struct Staged {
+    alignas(64) float weight[kDims + 1][kLanes];
+    alignas(64) std::uint32_t lane[kDims][kLanes];
+    alignas(64) std::uint32_t place[kLanes];
+
+    Staged(const TileView& tile, std::uint32_t at, int channels) {
+        const Corners<kDims> corners(tile, at);
+        for (int level = 0; level <= kDims; ++level) {
+            store(weight[level], corners.weight[level] * kWeightUnit);
+        }
+        for (int level = 0; level < kDims; ++level) {
+            store(lane[level], lane_of<kDims>(corners.lanes, level) * channels);
+        }
+        store(place, corners.place * channels);
+    }
+};
+
+/// A point's values in registers.
+template <int kChannels>
+struct Row {
+    typedef float Part __attribute__((vector_size((kChannels < kLanes ? kChannels : kLanes) * 4)));
+    static constexpr int kParts = kChannels < kLanes ? 1 : kChannels / kLanes;
+    Part part[kParts];
+
+    static Row load(const float* from) {
+        Row row;
+        std::memcpy(row.part, from, sizeof(row.part));
+        return row;
+    }
+    void store_to(float* to) const { std::memcpy(to, part, sizeof(part)); }
+    void add(float weight, const Row& other) {
+        for (int i = 0; i < kParts; ++i) part[i] += weight * other.part[i];
+    }
+};
+
+/// Splat of rows of channels.
+template <int kDims, int kChannels>
+void splat_rows(const TileView& tile, const float* values, float* lattice, float* sums) {
+    using Layout = TableLayout<kDims>;
+    using Values = Row<kChannels>;
+    constexpr int kTableFloats = Layout::kBlocks * kLanesPerBlock * kChannels;
+    alignas(64) float table[kTableFloats];
+    for (std::uint32_t g = 0; g < tile.group_count; ++g) {
+        const HubGroup& group = tile.groups[g];
+        const std::uint32_t end = tile.groups[g + 1].first_record;
+        std::memset(table, 0, sizeof(table));
+        for (std::uint32_t at = group.first_record; at < end; at += kLanes) {
+            const Staged<kDims> staged(tile, at, kChannels);
+            const std::uint32_t count = end - at < kLanes ? end - at : kLanes;
+            for (std::uint32_t i = 0; i < count; ++i) {
+                const Values value = Values::load(values + staged.place[i]);
+                float* const hub = table + Layout::kHubLane * kChannels;
+                Values sum = Values::load(hub);
+                sum.add(staged.weight[0][i], value);
+                sum.store_to(hub);
+                for (int level = 0; level < kDims; ++level) {
+                    float* const row = table + staged.lane[level][i];
+                    sum = Values::load(row);
+                    sum.add(staged.weight[level + 1][i], value);
+                    sum.store_to(row);
+                }
+            }
+        }
+        flush<kDims, kChannels>(tile, group, table, lattice, sums);
+    }
+}
+
+/// Fill the used rows of a group's table with scale * (lattice + other), channel by channel.
+template <int kDims, int kChannels, bool kPlanes>
+inline void fill_table(const TileView& tile, const HubGroup& group, const float* lattice,
+                       const float* other, float scale, float* table) {
+    constexpr int kLanesInAll = TableLayout<kDims>::kBlocks * kLanesPerBlock;
+    std::uint32_t vertex = group.first_vertex;
+    for (int block = 0; block < TableLayout<kDims>::kBlocks; ++block) {
+        for (unsigned left = group.used[block]; left != 0; left &= left - 1) {
+            const int lane = block * kLanesPerBlock + __builtin_ctz(left);
+            const std::size_t from = static_cast<std::size_t>(tile.vertices[vertex++]) * kChannels;
+            for (int c = 0; c < kChannels; ++c) {
+                const float sum = lattice[from + c] + (other == nullptr ? 0.0F : other[from + c]);
+                table[kPlanes ? c * kLanesInAll + lane : lane * kChannels + c] = scale * sum;
+            }
+        }
+    }
+}
+
+/// Look up a level's corners: a register permutation.
+template <int kDims>
+inline Floats look_up_level(const float* table, Ints lanes, int level) {
+    const float* entries = table + TableLayout<kDims>::kFirstLane[level];
+    const Ints index = lanes >> TableLayout<kDims>::kShift[level];
+    if (2 * (level + 1) == kDims + 1) {
+        return lookup(load_table(entries), load_table(entries + kLanesPerBlock), index);
+    }
+    return lookup(load_table(entries), index);
+}
+
+/// Slice of one or two channels: a group's table lies in registers.
+template <int kDims, int kChannels>
+void slice_few(const TileView& tile, const float* lattice, const float* other, float scale,
+               float* values) {
+    using Layout = TableLayout<kDims>;
+    constexpr int kLanesInAll = Layout::kBlocks * kLanesPerBlock;
+    alignas(64) float table[kChannels * kLanesInAll] = {};
+    alignas(64) float sliced[kChannels][kLanes];
+    alignas(64) std::uint32_t place[kLanes];
+    for (std::uint32_t g = 0; g < tile.group_count; ++g) {
+        const HubGroup& group = tile.groups[g];
+        const std::uint32_t end = tile.groups[g + 1].first_record;
+        fill_table<kDims, kChannels, true>(tile, group, lattice, other, scale * kWeightUnit, table);
+        for (std::uint32_t at = group.first_record; at < end; at += kLanes) {
+            const Corners<kDims> corners(tile, at);
+            for (int c = 0; c < kChannels; ++c) {
+                const float* entries = table + c * kLanesInAll;
+                Floats sum = corners.weight[0] * entries[Layout::kHubLane];
+                for (int level = 0; level < kDims; ++level) {
+                    sum = multiply_add(corners.weight[level + 1],
+                                       look_up_level<kDims>(entries, corners.lanes, level), sum);
+                }
+                store(sliced[c], sum);
+            }
+            store(place, corners.place);
+            const std::uint32_t count = end - at < kLanes ? end - at : kLanes;
+            for (std::uint32_t i = 0; i < count; ++i) {
+                for (int c = 0; c < kChannels; ++c) {
+                    values[static_cast<std::uint32_t>(c) * kTilePoints + place[i]] = sliced[c][i];
+                }
+            }
+        }
+    }
+}
+
+/// Slice of rows of channels.
+template <int kDims, int kChannels>
+void slice_rows(const TileView& tile, const float* lattice, const float* other, float scale,
+                float* values) {
+    using Layout = TableLayout<kDims>;
+    using Values = Row<kChannels>;
+    alignas(64) float table[Layout::kBlocks * kLanesPerBlock * kChannels];
+    for (std::uint32_t g = 0; g < tile.group_count; ++g) {
+        const HubGroup& group = tile.groups[g];
+        const std::uint32_t end = tile.groups[g + 1].first_record;
+        fill_table<kDims, kChannels, false>(tile, group, lattice, other, scale, table);
+        const Values hub = Values::load(table + Layout::kHubLane * kChannels);
+        for (std::uint32_t at = group.first_record; at < end; at += kLanes) {
+            const Staged<kDims> staged(tile, at, kChannels);
+            const std::uint32_t count = end - at < kLanes ? end - at : kLanes;
+            for (std::uint32_t i = 0; i < count; ++i) {
+                Values sum{};
+                sum.add(staged.weight[0][i], hub);
+                for (int level = 0; level < kDims; ++level) {
+                    sum.add(staged.weight[level + 1][i],
+                            Values::load(table + staged.lane[level][i]));
+                }
+                sum.store_to(values + staged.place[i]);
+            }
+        }
+    }
+}
+
+template <int kDims>
+void splat_any(int channels, const TileView& tile, const float* values, float* lattice,
+               float* sums) {
+    switch (channels) {
+        case 1:
+            return splat_few<kDims, 1>(tile, values, lattice, sums);
+        case 2:
+            return splat_few<kDims, 2>(tile, values, lattice, sums);
+        case 4:
+            return splat_rows<kDims, 4>(tile, values, lattice, sums);
+        case 8:
+            return splat_rows<kDims, 8>(tile, values, lattice, sums);
+        default:
+            return splat_rows<kDims, 16>(tile, values, lattice, sums);
+    }
+}
+
+void splat(int dims, int channels, const TileView& tile, const float* values, float* lattice,
+           float* sums) {
+    if (dims == 2) return splat_any<2>(channels, tile, values, lattice, sums);
+    return splat_any<5>(channels, tile, values, lattice, sums);
+}
+
+template <int kDims>
+void slice_any(int channels, const TileView& tile, const float* lattice, const float* other,
+               float scale, float* values) {
+    switch (channels) {
+        case 1:
+            return slice_few<kDims, 1>(tile, lattice, other, scale, values);
+        case 2:
+            return slice_few<kDims, 2>(tile, lattice, other, scale, values);
+        case 4:
+            return slice_rows<kDims, 4>(tile, lattice, other, scale, values);
+        case 8:
+            return slice_rows<kDims, 8>(tile, lattice, other, scale, values);
+        default:
+            return slice_rows<kDims, 16>(tile, lattice, other, scale, values);
+    }
+}
+
+void slice(int dims, int channels, const TileView& tile, const float* lattice, const float* other,
+           float scale, float* values) {
+    if (dims == 2) return slice_any<2>(channels, tile, lattice, other, scale, values);
+    return slice_any<5>(channels, tile, lattice, other, scale, values);
+}
+
+// ---- blur
+
+template <int kChannels>
+void blur_rows(const BlurAxis& axis, std::size_t begin, std::size_t end, const float* source,
+               float* target) {
+    for (std::size_t row = begin; row < end; ++row) {
+        const std::int32_t pair[2] = {axis.pairs[2 * row], axis.pairs[2 * row + 1]};
+        const float centre_factor = axis.centre_factor[(pair[0] == 0) + (pair[1] == 0)];
+        const float* below = source + static_cast<std::size_t>(pair[0]) * kChannels;
+        const float* above = source + static_cast<std::size_t>(pair[1]) * kChannels;
+        const float* centre = source + row * kChannels;
+        float* to = target + row * kChannels;
+        for (int c = 0; c < kChannels; ++c) {
+            to[c] = centre_factor * centre[c] + axis.weight * (below[c] + above[c]);
+        }
+    }
+}
+
+void blur(int channels, const BlurAxis& axis, std::size_t begin, std::size_t end,
+          const float* source, float* target) {
+    switch (channels) {
+        case 1:
+            return blur_rows<1>(axis, begin, end, source, target);
+        case 2:
+            return blur_rows<2>(axis, begin, end, source, target);
+        case 4:
+            return blur_rows<4>(axis, begin, end, source, target);
+        case 8:
+            return blur_rows<8>(axis, begin, end, source, target);
+        default:
+            return blur_rows<16>(axis, begin, end, source, target);
+    }
+}
+
+// ---- convolution
+
+void convolve_row(const float* padded, const float* taps, int radius, std::size_t width,
+                  float* out) {
+    const float* centre = padded + radius;
+    std::size_t x = 0;
+    for (; x + kLanes <= width; x += kLanes) {
+        Floats sum = load_floats(centre + x) * taps[0];
+        for (int k = 1; k <= radius; ++k) {
+            sum = multiply_add(load_floats(centre + x - k) + load_floats(centre + x + k),
+                               Floats{} + taps[k], sum);
+        }
+        store(out + x, sum);
+    }
+    for (; x < width; ++x) {
+        const float* at = centre + x;
+        float sum = at[0] * taps[0];
+        for (int k = 1; k <= radius; ++k) sum += (at[-k] + at[k]) * taps[k];
+        out[x] = sum;
+    }
+}
+
+void convolve_column(const float* const* rows, const float* taps, int radius, std::size_t width,
+                     float* out) {
+    std::size_t x = 0;
+    for (; x + kLanes <= width; x += kLanes) {
+        Floats sum = load_floats(rows[0] + x) * taps[0];
+        for (int k = 1; k <= radius; ++k) {
+            sum = multiply_add(load_floats(rows[-k] + x) + load_floats(rows[k] + x),
+                               Floats{} + taps[k], sum);
+        }
+        store(out + x, sum);
+    }
+    for (; x < width; ++x) {
+        float sum = rows[0][x] * taps[0];
+        for (int k = 1; k <= radius; ++k) sum += (rows[-k][x] + rows[k][x]) * taps[k];
+        out[x] = sum;
+    }
+}
+
+// ---- mean field
+
+/// exp(x) to some 2e-7 of its size; 0 below -87.
+inline Floats exponential(Floats x) {
+    const Floats low = Floats{} - 87.0F;
+    const Ints vanishes = x < low;
+    const Floats bounded = vanishes ? low : (x > 88.0F ? Floats{} + 88.0F : x);
+    // exp(x) = 2^n exp(r), |r| <= ln(2) / 2, with ln(2) in two parts so that r is exact.
+    const Ints n = round_to_ints(bounded * 1.44269504F);
+    const Floats whole = to_floats(n);
+    const Floats r = multiply_add(whole, Floats{} + 2.12194440e-4F,
+                                  multiply_add(whole, Floats{} - 0.693359375F, bounded));
+    Floats sum = Floats{} + 1.0F / 720.0F;
+    sum = multiply_add(sum, r, Floats{} + 1.0F / 120.0F);
+    sum = multiply_add(sum, r, Floats{} + 1.0F / 24.0F);
+    sum = multiply_add(sum, r, Floats{} + 1.0F / 6.0F);
+    sum = multiply_add(sum, r, Floats{} + 0.5F);
+    sum = multiply_add(sum, r, Floats{} + 1.0F);
+    sum = multiply_add(sum, r, Floats{} + 1.0F);
+    const Floats power = reinterpret_cast<Floats>((n + 127) << 23);
+    return vanishes ? Floats{} : sum * power;
+}
+
+/// Load kLanes floats, or the `count` that are left.
+inline Floats load_some(const float* from, std::size_t count) {
+    if (count >= static_cast<std::size_t>(kLanes)) return load_floats(from);
+    float lanes[kLanes] = {};
+    std::memcpy(lanes, from, count * sizeof(float));
+    return load_floats(lanes);
+}
+
+inline void store_some(float* to, Floats values, std::size_t count) {
+    std::memcpy(to, &values,
+                (count < static_cast<std::size_t>(kLanes) ? count : kLanes) * sizeof(float));
+}
+
+void logistic(std::size_t begin, std::size_t end, const float* constant, const float* const* planes,
+              const float* weights, std::size_t terms, float* out) {
+    for (std::size_t i = begin; i < end; i += kLanes) {
+        Floats x = load_some(constant + i, end - i);
+        for (std::size_t m = 0; m < terms; ++m) {
+            x = multiply_add(load_some(planes[m] + i, end - i), Floats{} + weights[m], x);
+        }
+        const Floats power = exponential(x > 0.0F ? -x : x);  // at most 1
+        const Floats larger = 1.0F / (1.0F + power);
+        store_some(out + i, x > 0.0F ? larger : power * larger, end - i);
+    }
+}
+
+void softmax(std::size_t points, std::size_t labels, std::size_t begin, std::size_t end,
+             const float* energies, const float* const* planes, const float* weights,
+             std::size_t terms, float* out) {
+    for (std::size_t i = begin; i < end; i += kLanes) {
+        const std::size_t count = end - i;
+        Floats largest{};
+        for (std::size_t k = 0; k < labels; ++k) {
+            Floats x = -load_some(energies + k * points + i, count);
+            for (std::size_t m = 0; m < terms; ++m) {
+                x = multiply_add(load_some(planes[m] + k * points + i, count),
+                                 Floats{} + weights[m], x);
+            }
+            largest = k == 0 ? x : (x > largest ? x : largest);
+            store_some(out + k * points + i, x, count);
+        }
+        Floats sum{};
+        for (std::size_t k = 0; k < labels; ++k) {
+            const Floats power = exponential(load_some(out + k * points + i, count) - largest);
+            sum += power;
+            store_some(out + k * points + i, power, count);
+        }
+        const Floats inverse = 1.0F / sum;
+        for (std::size_t k = 0; k < labels; ++k) {
+            store_some(out + k * points + i, load_some(out + k * points + i, count) * inverse,
+                       count);
+        }
+    }
+}
+
+constexpr TileKernels kKernels{locate,       splat,           slice,    blur,
+                               convolve_row, convolve_column, logistic, softmax};
+
+}  // namespace
+}  // namespace weakseg

@@ -1,0 +1,181 @@
+#include "weakseg/mean_field.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "pool.h"
+#include "strided_copy.h"
+#include "tile_kernels.h"
+#include "weakseg/parallel.h"
+
+namespace weakseg {
+
+namespace {
+
+/// A term, ready to be applied to planes of values.
+class Spread {
+  public:
+    Spread(const PairwiseTerm& term, std::size_t points, const MeanFieldOptions& options)
+        : term_(term) {
+        options_.planes = true;
+        options_.symmetric = options.symmetric;
+        options_.threads = options.threads;
+        if (term.normalisation == Normalisation::kNone) return;
+        PooledVector<float> ones(points);
+        std::fill(ones.begin(), ones.end(), 1.0F);
+        factor_.resize(points);
+        apply(ones.data(), 1, factor_.data());
+        for (float& factor : factor_) factor = 1.0F / std::max(factor, 1e-20F);
+        if (term.normalisation == Normalisation::kSymmetric) {
+            for (float& factor : factor_) factor = std::sqrt(factor);
+        }
+        if (term.normalisation != Normalisation::kAfter) options_.before = factor_.data();
+        if (term.normalisation != Normalisation::kBefore) options_.after = factor_.data();
+    }
+
+    Spread(const Spread&) = delete;
+    Spread& operator=(const Spread&) = delete;
+
+    void apply(const float* planes, std::size_t channels, float* out) const {
+        if (term_.lattice != nullptr) {
+            term_.lattice->filter(planes, channels, out, options_);
+        } else {
+            term_.position->filter(planes, channels, out, options_);
+        }
+    }
+
+    const std::vector<float>& compatibility() const { return term_.compatibility; }
+
+  private:
+    const PairwiseTerm& term_;
+    FilterOptions options_;
+    PooledVector<float> factor_;
+};
+
+/// Two labels: one plane q of the second's probabilities does, since the first's are 1 - q.
+///
+/// The energies' difference is a constant plus, for every term, a multiple of K q.
+void infer_two(const float* unary, const float* start, std::size_t points,
+               const std::vector<std::unique_ptr<Spread>>& spreads, int iterations, int threads,
+               float* out) {
+    const TileKernels& kernels = tile_kernels();
+    PooledVector<float> constant(points);  // of -(E_1 - E_0)
+    PooledVector<float> q(points);
+    parallel_for(points, threads, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin; i < end; ++i) constant[i] = unary[2 * i] - unary[2 * i + 1];
+        if (start == nullptr) {
+            kernels.logistic(begin, end, constant.data(), nullptr, nullptr, 0, q.data());
+        } else {
+            for (std::size_t i = begin; i < end; ++i) q[i] = start[2 * i + 1];
+        }
+    });
+    std::vector<PooledVector<float>> spread(spreads.size());
+    std::vector<const float*> planes;
+    std::vector<float> weights;
+    for (std::size_t m = 0; m < spreads.size(); ++m) {
+        const std::vector<float>& mu = spreads[m]->compatibility();
+        const float beside_first = mu[0] - mu[2];
+        const float beside_second = mu[1] - mu[3];
+        spread[m].resize(points);
+        planes.push_back(spread[m].data());
+        weights.push_back(beside_second - beside_first);
+        PooledVector<float> ones(points);
+        std::fill(ones.begin(), ones.end(), 1.0F);
+        spreads[m]->apply(ones.data(), 1, spread[m].data());
+        for (std::size_t i = 0; i < points; ++i) constant[i] += beside_first * spread[m][i];
+    }
+    for (int iteration = 0; iteration < iterations; ++iteration) {
+        for (std::size_t m = 0; m < spreads.size(); ++m) {
+            spreads[m]->apply(q.data(), 1, spread[m].data());
+        }
+        parallel_for(points, threads, [&](std::size_t begin, std::size_t end) {
+            kernels.logistic(begin, end, constant.data(), planes.data(), weights.data(),
+                             planes.size(), q.data());
+        });
+    }
+    for (std::size_t i = 0; i < points; ++i) {
+        out[2 * i] = 1.0F - q[i];
+        out[2 * i + 1] = q[i];
+    }
+}
+
+bool is_potts(const std::vector<float>& mu, std::size_t labels) {
+    for (std::size_t i = 0; i < mu.size(); ++i) {
+        if (mu[i] != (i % (labels + 1) == 0 ? mu[0] : 0.0F)) return false;
+    }
+    return true;
+}
+
+/// planes = -mu planes.
+void mix_labels(const std::vector<float>& mu, std::size_t labels, std::size_t points,
+                float* planes) {
+    std::vector<float> mixed(labels);
+    for (std::size_t i = 0; i < points; ++i) {
+        for (std::size_t k = 0; k < labels; ++k) {
+            float sum = 0.0F;
+            for (std::size_t j = 0; j < labels; ++j) {
+                sum -= mu[k * labels + j] * planes[j * points + i];
+            }
+            mixed[k] = sum;
+        }
+        for (std::size_t k = 0; k < labels; ++k) planes[k * points + i] = mixed[k];
+    }
+}
+
+void infer_many(const float* unary, const float* start, std::size_t points, std::size_t labels,
+                const std::vector<std::unique_ptr<Spread>>& spreads, int iterations, int threads,
+                float* out) {
+    const TileKernels& kernels = tile_kernels();
+    const std::size_t size = points * labels;
+    PooledVector<float> energies(size);
+    PooledVector<float> q(size);
+    copy_strided({unary, labels, 1}, {energies.data(), 1, points}, points, labels);
+    if (start == nullptr) {
+        parallel_for(points, threads, [&](std::size_t begin, std::size_t end) {
+            kernels.softmax(points, labels, begin, end, energies.data(), nullptr, nullptr, 0,
+                            q.data());
+        });
+    } else {
+        copy_strided({start, labels, 1}, {q.data(), 1, points}, points, labels);
+    }
+    std::vector<PooledVector<float>> spread(spreads.size());
+    std::vector<const float*> planes;
+    std::vector<float> weights;
+    for (std::size_t m = 0; m < spreads.size(); ++m) {
+        spread[m].resize(size);
+        planes.push_back(spread[m].data());
+        const std::vector<float>& mu = spreads[m]->compatibility();
+        weights.push_back(is_potts(mu, labels) ? -mu[0] : 1.0F);
+    }
+    for (int iteration = 0; iteration < iterations; ++iteration) {
+        for (std::size_t m = 0; m < spreads.size(); ++m) {
+            spreads[m]->apply(q.data(), labels, spread[m].data());
+            const std::vector<float>& mu = spreads[m]->compatibility();
+            if (!is_potts(mu, labels)) mix_labels(mu, labels, points, spread[m].data());
+        }
+        parallel_for(points, threads, [&](std::size_t begin, std::size_t end) {
+            kernels.softmax(points, labels, begin, end, energies.data(), planes.data(),
+                            weights.data(), planes.size(), q.data());
+        });
+    }
+    copy_strided({q.data(), 1, points}, {out, labels, 1}, points, labels);
+}
+
+}  // namespace
+
+void mean_field(const float* unary, const float* start, std::size_t points, std::size_t labels,
+                const std::vector<PairwiseTerm>& terms, const MeanFieldOptions& options,
+                float* out) {
+    std::vector<std::unique_ptr<Spread>> spreads;
+    for (const PairwiseTerm& term : terms) {
+        spreads.push_back(std::make_unique<Spread>(term, points, options));
+    }
+    if (labels == 2) {
+        infer_two(unary, start, points, spreads, options.iterations, options.threads, out);
+    } else {
+        infer_many(unary, start, points, labels, spreads, options.iterations, options.threads, out);
+    }
+}
+
+}  // namespace weakseg

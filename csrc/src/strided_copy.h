@@ -1,0 +1,95 @@
+// Copy (points, channels) arrays between memory layouts.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+
+namespace weakseg {
+
+/// An array of points and channels: where it begins, and how far apart the next ones lie.
+template <class Float>
+struct Strided {
+    Float* data;
+    std::size_t point_step;
+    std::size_t channel_step;
+};
+
+typedef float Four __attribute__((vector_size(16)));
+
+inline Four load_four(const float* from) {
+    Four values;
+    std::memcpy(&values, from, sizeof(values));
+    return values;
+}
+
+inline void store_four(float* to, Four values) { std::memcpy(to, &values, sizeof(values)); }
+
+/// Turn four rows into four columns.
+inline void transpose_four(const float* from, std::size_t from_step, float* to,
+                           std::size_t to_step) {
+    const Four a = load_four(from);
+    const Four b = load_four(from + from_step);
+    const Four c = load_four(from + 2 * from_step);
+    const Four d = load_four(from + 3 * from_step);
+    const Four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+    const Four ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    const Four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+    const Four cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    store_four(to, __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5));
+    store_four(to + to_step, __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7));
+    store_four(to + 2 * to_step, __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5));
+    store_four(to + 3 * to_step, __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7));
+}
+
+inline void copy_strided(const Strided<const float>& from, const Strided<float>& to,
+                         std::size_t points, std::size_t channels) {
+    if (from.point_step == 1 && to.point_step == 1) {
+        for (std::size_t c = 0; c < channels; ++c) {
+            std::memcpy(to.data + c * to.channel_step, from.data + c * from.channel_step,
+                        points * sizeof(float));
+        }
+        return;
+    }
+    std::size_t first_point = 0;
+    std::size_t first_channel = 0;
+    // Whole blocks of four by four, where one side has points and the other channels in a row.
+    const bool from_planes = from.point_step == 1 && to.channel_step == 1;
+    if (from_planes || (from.channel_step == 1 && to.point_step == 1)) {
+        first_point = points / 4 * 4;
+        first_channel = channels / 4 * 4;
+        for (std::size_t c = 0; c < first_channel; c += 4) {
+            for (std::size_t i = 0; i < first_point; i += 4) {
+                transpose_four(from.data + i * from.point_step + c * from.channel_step,
+                               from_planes ? from.channel_step : from.point_step,
+                               to.data + i * to.point_step + c * to.channel_step,
+                               from_planes ? to.point_step : to.channel_step);
+            }
+        }
+    }
+    for (std::size_t i = 0; i < points; ++i) {
+        const float* source = from.data + i * from.point_step;
+        float* target = to.data + i * to.point_step;
+        for (std::size_t c = i < first_point ? first_channel : 0; c < channels; ++c) {
+            target[c * to.channel_step] = source[c * from.channel_step];
+        }
+    }
+}
+
+/// Multiply every point's channels by its factor; all channels of an array that is as wide.
+template <std::size_t kChannels>
+void multiply_points(const Strided<float>& values, const float* factors, std::size_t points) {
+    if (values.point_step == 1) {
+        for (std::size_t c = 0; c < kChannels; ++c) {
+            float* plane = values.data + c * values.channel_step;
+            for (std::size_t i = 0; i < points; ++i) plane[i] *= factors[i];
+        }
+        return;
+    }
+    for (std::size_t i = 0; i < points; ++i) {
+        float* row = values.data + i * kChannels;
+        for (std::size_t c = 0; c < kChannels; ++c) row[c] *= factors[i];
+    }
+}
+
+}  // namespace weakseg

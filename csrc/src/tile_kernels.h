@@ -1,0 +1,181 @@
+// The loops over the points of a tile, compiled once for every set of instructions.
+//
+// Points are grouped by hub: the lattice vertex of remainder 0 of the simplex that holds the
+// point. All vertices of such simplices are the hub less a set S of axes, 0 < |S| < dims + 1, so a
+// group's vertices fit a table of a few vector registers, and a point's corners are lanes in it:
+// S grows by one axis from corner to corner. A lane is the XOR of the codes of the axes in S (of
+// those not in S, where these are fewer); the codes are chosen so that no two sets share a lane.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace weakseg {
+
+constexpr std::uint32_t kTileSide = 64;
+constexpr std::uint32_t kTilePoints = kTileSide * kTileSide;
+constexpr int kMaxTiledDims = 5;
+constexpr int kLanesPerBlock = 16;
+constexpr int kMaxBlocks = 6;
+constexpr int kMaxTableLanes = kMaxBlocks * kLanesPerBlock;
+
+/// A point's record: the weights of corners 1, 2, ... in 1 / 65535, two a word; in the upper half
+/// of the word behind them the place in the tile; and the lanes of its corners.
+constexpr int kRecordWords = 4;
+constexpr int kPlaceWord = 2;
+constexpr int kLanesWord = 3;
+
+/// Kernels read whole vectors: so many records of zeros follow a tile's.
+constexpr std::size_t kRecordPadding = 16;
+
+/// Where every level of corners (|S| = 1, 2, ...) lies in a group's table and in `corners`.
+template <int kDims>
+struct TableLayout;
+
+template <>
+struct TableLayout<2> {
+    static constexpr int kBlocks = 2;
+    static constexpr int kHubLane = 3;
+    static constexpr int kFirstLane[2] = {0, 16};
+    static constexpr int kShift[2] = {0, 4};
+    static constexpr int kCode[3] = {0, 1, 2};
+};
+
+template <>
+struct TableLayout<5> {
+    static constexpr int kBlocks = 6;
+    static constexpr int kHubLane = 16;  // a pair's XOR is never 0
+    static constexpr int kFirstLane[5] = {0, 16, 32, 64, 80};
+    static constexpr int kShift[5] = {0, 4, 8, 13, 17};
+    // All pairs differ in the low four bits, all triples in the low five.
+    static constexpr int kCode[6] = {0, 1, 2, 4, 8, 31};
+};
+
+/// Constants of one lattice. A vertex's key packs its coordinates, divided by dims + 1 and
+/// rounded down, and in the lowest three bits their common remainder.
+struct TileGeometry {
+    int dims;
+    bool is_wide;                          // keys take 64 bits, not 32
+    float scale[kMaxTiledDims];            // standard deviations to lattice units
+    std::int32_t code[kMaxTiledDims + 1];  // of every axis
+    std::int32_t low[kMaxTiledDims + 1];   // key step of every axis, its low and high half
+    std::int32_t high[kMaxTiledDims + 1];
+    std::int32_t low_by_code[kLanesPerBlock];
+    std::int32_t high_by_code[kLanesPerBlock];
+    std::int32_t first_low;  // key of the vertex 0
+    std::int32_t first_high;
+    std::uint64_t lane_step[kMaxTableLanes];  // key of a lane's vertex less its hub's
+};
+
+/// What the points are: pixels of a frame, or (points, dims) features in standard deviations.
+struct TileSource {
+    const float* features;
+    const std::uint8_t* bytes;
+    const float* floats;
+    std::size_t width;        // of the frame
+    std::size_t plane;        // floats between two colours' planes, 0 for interleaved colours
+    const float* scaled_x;    // of every column, in lattice units
+    const float* scaled_y;    // of every row
+    float opponent_scale[3];  // levels of red less blue, red less green, all: to lattice units
+    /// Instead of these, in red, green, blue: divide by it, then scale, in two roundings.
+    float sigma_level;
+};
+
+/// A part of the frame; of features, points [64 top, 64 top + 64 (rows - 1) + columns).
+struct TileRect {
+    std::size_t top;
+    std::size_t left;
+    std::uint32_t rows;
+    std::uint32_t columns;       // at most kTileSide
+    std::uint32_t last_columns;  // of the last row: fewer where features end
+    std::size_t first_record;
+};
+
+/// Points that share a hub; the next group's entries end this one's.
+struct HubGroup {
+    std::uint32_t first_record;  // within the tile
+    std::uint32_t first_vertex;  // within the tile
+    std::uint16_t used[kMaxBlocks];
+};
+
+/// Counters of every group, used in turn: counting twice in one place waits for the first to be
+/// stored, and neighbours in a frame mostly share their group.
+constexpr std::uint32_t kChains = 4;
+
+/// Memory for `locate`, one a thread.
+struct TileScratch {
+    static constexpr std::uint32_t kSlots = 8 * kTilePoints;
+
+    struct Slot {
+        std::uint64_t key;
+        std::uint32_t group;
+    };
+
+    // By place.
+    std::uint32_t records[kTilePoints * kRecordWords];
+    std::uint16_t group_of[kTilePoints];
+    // By group.
+    std::uint64_t hub_key[kTilePoints];
+    std::uint32_t next_record[kTilePoints][kChains];
+    Slot slots[kSlots];
+    // Results.
+    std::uint32_t group_count;
+    std::uint32_t vertex_count;
+    HubGroup groups[kTilePoints + 1];
+    std::uint32_t keys[kTilePoints * (kMaxTiledDims + 1)];  // of vertices, or
+    std::uint64_t wide_keys[kTilePoints * (kMaxTiledDims + 1)];
+};
+
+/// One tile of a built lattice.
+struct TileView {
+    const std::uint32_t* records;
+    const HubGroup* groups;  // one more than group_count: the end
+    std::uint32_t group_count;
+    const std::int32_t* vertices;  // rows of the lattice's values, of every group in turn
+};
+
+/// target = centre_factor[neighbours missing] * centre + weight * (below + above).
+struct BlurAxis {
+    const std::int32_t* pairs;  // rows of both neighbours; 0 stands for a missing one
+    float centre_factor[3];
+    float weight;
+};
+
+/// Values of one tile are (channels, kTilePoints) for 1 or 2 channels, and (kTilePoints, channels)
+/// for 4, 8 or 16.
+struct TileKernels {
+    void (*locate)(const TileGeometry&, const TileSource&, const TileRect&, TileScratch&,
+                   std::uint32_t* records);
+    /// Add a tile's points to rows of the lattice; or, without `lattice`, write every group's sums
+    /// to `sums`, one row for every entry of `vertices`.
+    void (*splat)(int dims, int channels, const TileView&, const float* values, float* lattice,
+                  float* sums);
+    /// Write scale * (lattice + other) at a tile's points; `other` may be null.
+    void (*slice)(int dims, int channels, const TileView&, const float* lattice, const float* other,
+                  float scale, float* values);
+    /// Blur rows [begin, end) along one axis.
+    void (*blur)(int channels, const BlurAxis&, std::size_t begin, std::size_t end,
+                 const float* source, float* target);
+    /// See position_kernel.h: one pass over a row padded by `radius`, and one over padded rows.
+    void (*convolve_row)(const float* padded, const float* taps, int radius, std::size_t width,
+                         float* out);
+    void (*convolve_column)(const float* const* rows, const float* taps, int radius,
+                            std::size_t width, float* out);
+    /// out = 1 / (1 + exp(-(constant + sum over terms of weight * plane))), points [begin, end).
+    void (*logistic)(std::size_t begin, std::size_t end, const float* constant,
+                     const float* const* planes, const float* weights, std::size_t terms,
+                     float* out);
+    /// out = softmax(-energies + sum over terms of weight * planes) over (labels, points) arrays.
+    void (*softmax)(std::size_t points, std::size_t labels, std::size_t begin, std::size_t end,
+                    const float* energies, const float* const* planes, const float* weights,
+                    std::size_t terms, float* out);
+};
+
+const TileKernels& portable_tile_kernels();
+const TileKernels& avx2_tile_kernels();
+const TileKernels& avx512_tile_kernels();
+
+/// Those of the instructions in use.
+const TileKernels& tile_kernels();
+
+}  // namespace weakseg

@@ -1,0 +1,89 @@
+// The fast lattice: 2 or 5 dimensions, points that lie near each other in memory and in features.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "key_table.h"
+#include "lattice_base.h"
+#include "pool.h"
+#include "tile_kernels.h"
+
+namespace weakseg {
+
+class TiledLattice final : public Lattice::Base {
+  public:
+    /// As in lattice.h; null if the features spread too far for this kind's keys.
+    static std::unique_ptr<TiledLattice> over(const float* features, std::size_t points, int dims,
+                                              const LatticeOptions& options);
+    static std::unique_ptr<TiledLattice> over(const Frame& frame, float sigma_xy_pixels,
+                                              float sigma_rgb_levels,
+                                              const LatticeOptions& options);
+
+    void filter(const float* values, std::size_t channels, float* out,
+                const FilterOptions& options) const override;
+    std::size_t points() const override { return points_; }
+    int dims() const override { return geometry_.dims; }
+    std::size_t vertices() const override { return vertices_; }
+    std::size_t bytes() const override;
+
+  private:
+    struct Tile {
+        TileRect rect;
+        PooledVector<HubGroup> groups;  // and one that marks the end
+        std::size_t first_vertex;       // in corner_rows_
+        // While building, one of them.
+        PooledVector<std::uint32_t> keys;
+        PooledVector<std::uint64_t> wide_keys;
+    };
+
+    /// Values at the lattice's vertices, before and after a blur.
+    struct Vertices {
+        PooledVector<float> values;
+        PooledVector<float> spare;
+        PooledVector<float> other;  // blurred in the other order
+        PooledVector<float> other_spare;
+    };
+
+    TiledLattice(std::size_t points, int dims, const LatticeOptions& options);
+
+    void cut_features();
+    void cut_frame(std::size_t height, std::size_t width);
+    void build(const TileSource& source, int threads);
+    void locate_all(const TileSource& source, int threads);
+    template <class Key>
+    void number_vertices(PooledVector<Key> Tile::* keys_of, int threads);
+    /// Keys of the corners of a point whose features are all zero.
+    std::vector<std::uint64_t> zero_keys() const;
+    /// Add the vertices that two others miss.
+    template <class Key, class PartOf>
+    void add_ring(std::vector<KeyTable<Key>>& tables, const PartOf& part_of, int threads) const;
+
+    /// Call body(first point, first place in the tile, points) for every row of the tile.
+    template <class Body>
+    void for_rows(const Tile& tile, const Body& body) const;
+    /// Blur along all axes; for the mean of both orders, `other` in the other one.
+    void blur(int channels, Vertices& vertices, bool takes_mean, int threads) const;
+    template <int kChannels>
+    void filter_block(const float* values, std::size_t channels, std::size_t first, float* out,
+                      const FilterOptions& options) const;
+    TileView view(const Tile& tile) const;
+
+    std::size_t points_;
+    LatticeMode mode_;
+    bool adds_zero_;
+    TileGeometry geometry_{};
+    std::size_t width_ = kTileSide;  // points in a row of the frame; of features, in a tile's row
+    std::size_t vertices_ = 0;
+    std::vector<Tile> tiles_;
+    PooledVector<std::uint32_t> records_;
+    // Rows of the lattice's values start at 1: row 0 stands for every missing vertex, and is zero.
+    PooledVector<std::int32_t> corner_rows_;
+    // Both neighbours of every row along every axis: (dims + 1, neighbour_rows_, 2).
+    std::size_t neighbour_rows_ = 0;
+    PooledVector<std::int32_t> neighbours_;
+};
+
+}  // namespace weakseg
