@@ -11,7 +11,6 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
@@ -20,10 +19,9 @@ import numpy.typing as npt
 from weakseg import _core
 from weakseg.arrays import FrameArray
 from weakseg.checks import check_at_least, check_one_of, check_shape
-from weakseg.filtering import bilateral_features
 
 Floats32: TypeAlias = npt.NDArray[np.float32]
-Kernel: TypeAlias = _core.Lattice
+Kernel: TypeAlias = _core.Lattice | _core.PositionKernel
 KernelNormalisation: TypeAlias = Literal["none", "before", "after", "symmetric"]
 
 KERNEL_NORMALISATIONS: Final = ("none", "before", "after", "symmetric")
@@ -67,22 +65,20 @@ def mean_field(
     costs = [np.asarray(mu, np.float32) for mu in compatibilities]
     _check_kernels(energies, kernels, normalisations, costs)
     check_at_least(0, iterations=iterations, threads=threads)
-    if start is None:
-        probabilities = softmax(-energies)
-    else:
-        probabilities = np.asarray(start, np.float32)
-        check_shape(energies.shape, start=probabilities)
-        _check_finite(start=probabilities)
-    spreads = [
-        Spread(kernel, normalisation, symmetric=symmetric, threads=threads)
-        for kernel, normalisation in zip(kernels, normalisations, strict=True)
-    ]
-    for _ in range(iterations):
-        support = -energies
-        for spread, mu in zip(spreads, costs, strict=True):
-            support -= spread(probabilities) @ mu.T
-        probabilities = softmax(support)
-    return probabilities
+    if start is not None:
+        start = np.asarray(start, np.float32)
+        check_shape(energies.shape, start=start)
+        _check_finite(start=start)
+    return _core.mean_field(
+        energies,
+        list(kernels),
+        list(normalisations),
+        costs,
+        start=start,
+        iterations=iterations,
+        symmetric=symmetric,
+        threads=threads,
+    )
 
 
 class Spread:
@@ -124,6 +120,8 @@ class Spread:
         return self._after * self._apply(self._before * values)
 
     def _apply(self, values: Floats32) -> Floats32:
+        if isinstance(self.kernel, _core.PositionKernel):
+            return self.kernel.filter(values, threads=self.threads)
         return self.kernel.filter(values, symmetric=self.symmetric, threads=self.threads)
 
 
@@ -140,7 +138,7 @@ def feature_kernel(
     Raises:
         ValueError: If `features` has another shape or is not finite.
     """
-    return _core.Lattice(np.asarray(features, np.float32), threads=threads)
+    return _core.Lattice(np.asarray(features, np.float32), compatible=compatible, threads=threads)
 
 
 def position_kernel(
@@ -156,6 +154,8 @@ def position_kernel(
 
     `compatible` is the one of `feature_kernel`: the other way is more exact.
     """
+    if not compatible:
+        return _core.PositionKernel(height, width, sigma_x_pixels, sigma_y_pixels)
     x = np.arange(width, dtype=np.float32) / np.float32(sigma_x_pixels)
     y = np.arange(height, dtype=np.float32) / np.float32(sigma_y_pixels)
     features = np.stack([np.tile(x, height), np.repeat(y, width)], axis=1)
@@ -171,17 +171,13 @@ def frame_kernel(
     threads: int = 0,
 ) -> Kernel:
     """Build the Gaussian of place and colour of `frame`, (H, W, 3) uint8: see `feature_kernel`."""
-    features = bilateral_features(
-        frame, sigma_xy_pixels=sigma_xy_pixels, sigma_rgb_levels=sigma_rgb_levels
+    return _core.Lattice.from_image(
+        frame,
+        sigma_xy_pixels=sigma_xy_pixels,
+        sigma_rgb_levels=sigma_rgb_levels,
+        compatible=compatible,
+        threads=threads,
     )
-    return feature_kernel(features, compatible=compatible, threads=threads)
-
-
-def softmax(energies: Floats32) -> Floats32:
-    """Return exp(energies) scaled to sum 1 in every row, (N, K) float32."""
-    # Column by column: numpy reduces rows of a few numbers several times slower.
-    powers = np.exp(energies - reduce(np.maximum, energies.T)[:, None])
-    return np.asarray(powers / reduce(np.add, powers.T)[:, None], np.float32)
 
 
 def _check_kernels(

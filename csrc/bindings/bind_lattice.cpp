@@ -124,7 +124,7 @@ void check_spread(const HeldFrame& held, float sigma_xy_pixels, float sigma_rgb_
     if (!(3.0F * largest / sigma_rgb_levels <= kMaxFeature &&
           side / sigma_xy_pixels <= kMaxFeature)) {
         throw std::invalid_argument(
-            "frame spreads over more than 1e6 standard deviations: sigma_xy_pixels " +
+            "the frame's features spread over more than 1e6 standard deviations: sigma_xy_pixels " +
             std::to_string(sigma_xy_pixels) + " or sigma_rgb_levels " +
             std::to_string(sigma_rgb_levels) + " is too small for it");
     }

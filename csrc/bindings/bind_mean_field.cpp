@@ -23,7 +23,7 @@ Normalisation normalisation_of(const std::string& name) {
     if (name == "after") return Normalisation::kAfter;
     if (name == "symmetric") return Normalisation::kSymmetric;
     throw std::invalid_argument(
-        "normalisations must be of 'none', 'before', 'after', 'symmetric', got '" + name + "'");
+        "normalisation must be one of 'none', 'before', 'after', 'symmetric', got '" + name + "'");
 }
 
 std::size_t points_of(const Kernel& kernel) {
