@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weakseg.arrays import FrameArray
-from weakseg.filtering import Lattice, bilateral_features, bilateral_filter, position_features
+from weakseg.filtering import (
+    QUALITIES,
+    Lattice,
+    Quality,
+    bilateral_features,
+    bilateral_filter,
+    position_features,
+)
 
 SIGMAS = {"sigma_xy_pixels": 8.0, "sigma_rgb_levels": 20.0}
 BOTH = pytest.mark.parametrize("backend", ["native", "torch"])
@@ -116,15 +123,20 @@ def test_mixed_devices_are_refused(plume: FrameArray) -> None:
         lattice.filter(torch.zeros(1, 48, 64, device="meta"))
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
-def test_bad_level_is_refused_by_the_name_of_its_frame(plume: FrameArray, bad: float) -> None:
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [(np.nan, "finite"), (np.inf, "finite"), (-np.inf, "finite"), (1e30, "1e6 standard dev")],
+)
+def test_bad_level_is_refused_by_the_name_of_its_frame(
+    plume: FrameArray, bad: float, words: str
+) -> None:
     frames = np.stack([plume, plume, plume]).astype(np.float64)
     frames[2, 5, 6, 1] = bad
-    with pytest.raises(ValueError, match=r"^frame 2 of the batch: .*finite"):
+    with pytest.raises(ValueError, match=f"^frame 2 of the batch: .*{words}"):
         Lattice.from_image(frames, **SIGMAS)
-    with pytest.raises(ValueError, match=r"^frame 2 of the batch: .*finite"):
+    with pytest.raises(ValueError, match=f"^frame 2 of the batch: .*{words}"):
         Lattice.from_image(torch.from_numpy(frames).permute(0, 3, 1, 2), **SIGMAS)
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(ValueError, match=words):
         Lattice.from_image(frames[2], **SIGMAS)
 
 
@@ -238,15 +250,25 @@ def test_empty_frames_have_no_features() -> None:
     channels=st.integers(0, 10),
     spread=st.sampled_from([0.0, 1e-4, 1.0, 1e3, 3e5]),
     symmetric=st.booleans(),
+    quality=st.sampled_from(QUALITIES),
 )
 def test_both_backends_agree_on_anything(
-    seed: int, batch: int, points: int, dims: int, channels: int, spread: float, symmetric: bool
+    seed: int,
+    batch: int,
+    points: int,
+    dims: int,
+    channels: int,
+    spread: float,
+    symmetric: bool,
+    quality: Quality,
 ) -> None:
     rng = np.random.default_rng(seed)
     features = (spread * rng.uniform(-1, 1, (batch, points, dims))).astype(np.float32)
     values = rng.normal(size=(batch, points, channels)).astype(np.float32)
     found = [
-        Lattice(features, symmetric=symmetric, backend=backend).filter(values, normalisation="row")
+        Lattice(features, symmetric=symmetric, quality=quality, backend=backend).filter(
+            values, normalisation="row"
+        )
         for backend in ("native", "torch")
     ]
     bound = np.abs(values).max(axis=1, keepdims=True) if channels else 0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from weakseg.arrays import FrameArray
-from weakseg.filtering import BACKENDS, Lattice, bilateral_features
+from weakseg.filtering import BACKENDS, QUALITIES, Lattice, Quality, bilateral_features
 from weakseg.filtering.exact import exact_filter
 
 SIGMAS = {"sigma_xy_pixels": 8.0, "sigma_rgb_levels": 20.0}
@@ -29,23 +29,38 @@ def values(rng: np.random.Generator) -> np.ndarray:
     return rng.random((2, 3, 48, 64), dtype=np.float32)
 
 
+def relative_error(found: np.ndarray, exact: np.ndarray) -> float:
+    return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
+
+
+def opponent_features(frame: FrameArray) -> np.ndarray:
+    """`bilateral_features` in another basis of the colours, as long and as far from each other."""
+    x, y, *colours = bilateral_features(frame, **SIGMAS).T
+    r, g, b = colours
+    c, d, grey = (r - b) / 2**0.5, (r - 2 * g + b) / 6**0.5, (r + g + b) / 3**0.5
+    return np.stack([x, y, c, d, grey], axis=1)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("quality", QUALITIES)
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
-def test_image_lattice_is_that_of_its_features(
-    plume: FrameArray, values: np.ndarray, normalisation: Any, backend: Any
+def test_image_lattice_is_that_of_its_opponent_features(
+    plume: FrameArray, values: np.ndarray, normalisation: Any, backend: Any, quality: Quality
 ) -> None:
     planes = values[0]
     rows = planes.reshape(3, -1).T
-    image = Lattice.from_image(plume, **SIGMAS, backend=backend)
-    points = Lattice(bilateral_features(plume, **SIGMAS), backend=backend)
+    image = Lattice.from_image(plume, **SIGMAS, quality=quality, backend=backend)
+    points = Lattice(opponent_features(plume), quality=quality, backend=backend)
     assert image.points == points.points == 48 * 64
-    assert image.vertices == points.vertices
-    np.testing.assert_allclose(image.degree, points.degree, rtol=1e-5)
+    # Rounding puts some points on the other side of a border: that may use another vertex.
+    # Measured: 1 of 683 vertices, and sums off by 0.07 %.
+    assert image.vertices == pytest.approx(points.vertices, rel=0.01)
+    assert relative_error(image.degree, points.degree) < 3e-3
     by_planes = image.filter(planes, normalisation=normalisation)
     by_rows = points.filter(rows, normalisation=normalisation)
     assert by_planes.shape == planes.shape
     assert by_planes.dtype == np.float32
-    np.testing.assert_allclose(by_planes.reshape(3, -1).T, by_rows, rtol=1e-5)
+    assert relative_error(by_planes.reshape(3, -1).T, by_rows) < 3e-3
     np.testing.assert_array_equal(
         image.filter(rows, normalisation=normalisation), by_planes.reshape(3, -1).T
     )
@@ -121,11 +136,15 @@ def test_floating_type_comes_back(dtype: torch.dtype, backend: Any) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
-@pytest.mark.parametrize("symmetric", [True, False])
-def test_gradient_is_the_transpose(normalisation: Any, symmetric: bool, backend: Any) -> None:
+@pytest.mark.parametrize(
+    ("quality", "symmetric"), [("standard", True), ("standard", False), ("high", True)]
+)
+def test_gradient_is_the_transpose(
+    normalisation: Any, quality: Quality, symmetric: bool, backend: Any
+) -> None:
     generator = torch.Generator().manual_seed(0)
     features = 2 * torch.randn(2, 40, 3, generator=generator)
-    made = Lattice(features, symmetric=symmetric, backend=backend)
+    made = Lattice(features, quality=quality, symmetric=symmetric, backend=backend)
     x = torch.randn(2, 40, 2, generator=generator, requires_grad=True)
     y = torch.randn(2, 40, 2, generator=generator, requires_grad=True)
     sums = made.filter(x, normalisation=normalisation)
@@ -137,10 +156,15 @@ def test_gradient_is_the_transpose(normalisation: Any, symmetric: bool, backend:
 
 
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
-@pytest.mark.parametrize("symmetric", [True, False])
-def test_gradient_of_the_torch_lattice_is_exact(normalisation: Any, symmetric: bool) -> None:
+@pytest.mark.parametrize(
+    ("quality", "symmetric"), [("standard", True), ("standard", False), ("high", False)]
+)
+def test_gradient_of_the_torch_lattice_is_exact(
+    normalisation: Any, quality: Quality, symmetric: bool
+) -> None:
     generator = torch.Generator().manual_seed(0)
-    made = Lattice(torch.randn(1, 8, 2, generator=generator), symmetric=symmetric, backend="torch")
+    features = torch.randn(1, 8, 2, generator=generator)
+    made = Lattice(features, quality=quality, symmetric=symmetric, backend="torch")
     values = torch.randn(1, 8, 2, generator=generator, dtype=torch.float64, requires_grad=True)
 
     def filter_once(x: Tensor) -> Tensor:

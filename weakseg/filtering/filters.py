@@ -10,6 +10,7 @@ from weakseg.arrays import FloatArray
 from weakseg.checks import check_shape
 from weakseg.filtering.features import Floats32
 from weakseg.filtering.lattice import Lattice, Normalisation
+from weakseg.filtering.quality import Quality
 
 
 def gaussian_filter(
@@ -18,6 +19,7 @@ def gaussian_filter(
     *,
     normalisation: Normalisation = "none",
     symmetric: bool = True,
+    quality: Quality = "standard",
     threads: int = 0,
 ) -> Floats32:
     """Filter `values` once: see `Lattice`.
@@ -27,12 +29,13 @@ def gaussian_filter(
         features: (N, d) floats, d in 1..16, in standard deviations of the Gaussian.
         normalisation: "none", "row" or "symmetric".
         symmetric: Make the operator its own transpose.
+        quality: "standard" or "high": see `weakseg.filtering`.
         threads: Threads to use, 0 for all.
 
     Returns:
         (N, C) float32.
     """
-    lattice = Lattice(features, symmetric=symmetric, threads=threads)
+    lattice = Lattice(features, symmetric=symmetric, quality=quality, threads=threads)
     return lattice.filter(values, normalisation=normalisation)
 
 
@@ -44,6 +47,7 @@ def bilateral_filter(
     sigma_rgb_levels: float,
     normalisation: Normalisation = "row",
     symmetric: bool = True,
+    quality: Quality = "standard",
     threads: int = 0,
 ) -> Floats32:
     """Smooth `values` between pixels that are near and alike in `frame`.
@@ -55,6 +59,7 @@ def bilateral_filter(
         sigma_rgb_levels: Reach in colour, in levels of 0-255, > 0.
         normalisation: "none", "row" or "symmetric".
         symmetric: Make the operator its own transpose.
+        quality: "standard" or "high": see `weakseg.filtering`.
         threads: Threads to use, 0 for all.
 
     Returns:
@@ -70,6 +75,7 @@ def bilateral_filter(
         sigma_xy_pixels=sigma_xy_pixels,
         sigma_rgb_levels=sigma_rgb_levels,
         symmetric=symmetric,
+        quality=quality,
         threads=threads,
     )
     return lattice.filter(values, normalisation=normalisation)

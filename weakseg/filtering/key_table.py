@@ -105,6 +105,11 @@ class KeyTable:
         """For each distinct key, its first row among those given."""
         return self.order.rows[self.order.starts[:-1]]
 
+    @property
+    def counts(self) -> Tensor:
+        """For each distinct key, how often it was given."""
+        return self.order.starts.diff()
+
     def find(self, words: Sequence[Tensor]) -> Tensor:
         """Return the numbers of other keys, (Q,) int64; for those not there, how many there are."""
         key, missing = words[0], torch.zeros_like(words[0], dtype=torch.bool)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypeGuard, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from weakseg.checks import check_at_least, check_one_of, check_shape
-from weakseg.filtering.features import Floats32, check_sigmas, read_floats, read_reals
+from weakseg.filtering.features import Floats32, check_sigmas, read_floats
+from weakseg.filtering.inputs import (
+    is_batched,
+    is_tensor,
+    load_tensors,
+    read_any,
+    to_floats,
+    to_levels,
+)
 from weakseg.filtering.native import NativeLattice
+from weakseg.filtering.quality import QUALITIES, Quality
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +36,8 @@ class Lattice:
     With A the matrix of the Gaussian weights and D the diagonal of its row sums, `filter` applies
     A ("none"), D^-1 A ("row": a weighted mean) or D^-1/2 A D^-1/2 ("symmetric").
 
+    Two qualities of A are to be had; `weakseg.filtering` tells what they are worth.
+
     A batch holds one lattice for each frame, and no number of one frame reaches another. Points on
     the CPU go through C++; the result does not depend on `threads`, and threads live for one call
     only, so forked processes may use this too. Tensors on any other device stay there: see
@@ -39,7 +48,8 @@ class Lattice:
             finite and at most 1e6 in size.
         symmetric: Make A its own transpose, by the mean over both orders of the lattice's blur, so
             that gradients are exact, for the time of a second blur. False is one order only, as
-            in the paper.
+            in the paper. High quality is symmetric in any case.
+        quality: "standard" or "high".
         threads: Threads of the C++ lattice, 0 for all.
         backend: "native" (C++, CPU only), "torch", or "auto": C++ for what lies on the CPU.
 
@@ -55,19 +65,26 @@ class Lattice:
         features: npt.ArrayLike | Tensor,
         *,
         symmetric: bool = True,
+        quality: Quality = "standard",
         threads: int = 0,
         backend: Backend = "auto",
     ) -> None:
         check_at_least(0, threads=threads)
-        points = _read("features", features)
-        batched = _is_batched("features", points, ("N", "d"))
+        check_one_of(QUALITIES, quality=quality)
+        points = read_any("features", features)
+        batched = is_batched("features", points, ("N", "d"))
         stack = points if batched else points[None]
         operator: _Operator
         if _is_native(backend, points):
-            operator = NativeLattice.of_points(_to_floats("features", stack), threads=threads)
+            operator = NativeLattice.of_points(
+                to_floats("features", stack), quality=quality, threads=threads
+            )
         else:
-            operator = _tensors().TorchLattice.of_points(_tensors().to_tensor(stack))
-        self._hold(operator, points, stack.shape[1], None, batched=batched, symmetric=symmetric)
+            operator = load_tensors().TorchLattice.of_points(
+                load_tensors().to_tensor(stack), quality=quality
+            )
+        self._hold(operator, points, stack.shape[1], None, batched=batched)
+        self.symmetric = symmetric or quality == "high"
 
     @classmethod
     def from_image(
@@ -77,10 +94,15 @@ class Lattice:
         sigma_xy_pixels: float,
         sigma_rgb_levels: float,
         symmetric: bool = True,
+        quality: Quality = "standard",
         threads: int = 0,
         backend: Backend = "auto",
     ) -> Lattice:
         """Build over the place and colour of every pixel, N = H W: the bilateral filter.
+
+        The Gaussian is that of `bilateral_features`, but its sums are nearer to the exact ones:
+        the lattice lies along the axes of the opponent colours r - b, r - 2 g + b and r + g + b,
+        for photos mostly vary along the last.
 
         Args:
             frame: RGB in levels 0..255 of any real type: NumPy (H, W, 3) or (B, H, W, 3), torch
@@ -88,6 +110,7 @@ class Lattice:
             sigma_xy_pixels: Reach in the frame, in pixels, > 0.
             sigma_rgb_levels: Reach in colour, in levels of 0-255, > 0.
             symmetric: Make A its own transpose.
+            quality: "standard" or "high".
             threads: Threads of the C++ lattice, 0 for all.
             backend: "native", "torch" or "auto".
 
@@ -96,31 +119,34 @@ class Lattice:
             TypeError: If `frame` holds no real numbers.
         """
         check_at_least(0, threads=threads)
+        check_one_of(QUALITIES, quality=quality)
         check_sigmas(sigma_xy_pixels=sigma_xy_pixels, sigma_rgb_levels=sigma_rgb_levels)
-        levels = _read("frame", frame)
+        levels = read_any("frame", frame)
         planes = is_tensor(levels)
-        batched = _is_batched("frame", levels, (3, "H", "W") if planes else ("H", "W", 3))
+        batched = is_batched("frame", levels, (3, "H", "W") if planes else ("H", "W", 3))
         stack = levels if batched else levels[None]
         height, width = stack.shape[2:] if planes else stack.shape[1:3]
         operator: _Operator
         if _is_native(backend, levels):
             operator = NativeLattice.of_frames(
-                stack if stack.dtype == np.uint8 else _to_floats("frame", stack),
+                to_levels("frame", stack),
                 planes=planes,
                 sigma_xy_pixels=sigma_xy_pixels,
                 sigma_rgb_levels=sigma_rgb_levels,
+                quality=quality,
                 threads=threads,
             )
         else:
-            tensor = _tensors().to_tensor(stack)
-            operator = _tensors().TorchLattice.of_frames(
+            tensor = load_tensors().to_tensor(stack)
+            operator = load_tensors().TorchLattice.of_frames(
                 tensor if planes else tensor.permute(0, 3, 1, 2),
                 sigma_xy_pixels=sigma_xy_pixels,
                 sigma_rgb_levels=sigma_rgb_levels,
+                quality=quality,
             )
         lattice = cls.__new__(cls)
-        size = (height, width)
-        lattice._hold(operator, levels, height * width, size, batched=batched, symmetric=symmetric)
+        lattice._hold(operator, levels, height * width, (height, width), batched=batched)
+        lattice.symmetric = symmetric or quality == "high"
         return lattice
 
     def _hold(
@@ -131,15 +157,14 @@ class Lattice:
         size: tuple[int, int] | None,
         *,
         batched: bool,
-        symmetric: bool,
     ) -> None:
-        self.symmetric = symmetric
         self._operator = operator
         self._points = points
         self._size = size
         self._batch = len(source) if batched else None
         self._device = source.device if is_tensor(source) else None
         self._degrees: dict[Any, Any] = {}
+        self._factors: dict[Any, tuple[Any, Any]] = {}
 
     @property
     def points(self) -> int:
@@ -148,7 +173,7 @@ class Lattice:
 
     @property
     def vertices(self) -> int:
-        """Number of lattice vertices in use: what the speed depends on, besides `points`."""
+        """Number of lattice vertices: what the speed depends on, besides `points`."""
         return self._operator.vertices
 
     @property
@@ -157,7 +182,9 @@ class Lattice:
 
         (N,) or (B, N) float32, NumPy or torch as what the lattice was built from.
         """
-        degree = self._degree(None if self._device is None else _tensors().float32)
+        degree = self._degree(
+            np.dtype(np.float32) if self._device is None else load_tensors().float32
+        )
         return degree if self._batch is not None else degree[0]
 
     @overload
@@ -190,13 +217,13 @@ class Lattice:
             TypeError: If `values` holds no real numbers.
         """
         check_one_of(NORMALISATIONS, normalisation=normalisation)
-        given = _read("values", values)
+        given = read_any("values", values)
         stack, planes = self._stack(given)
         sums: Floats32 | Tensor
         if is_tensor(stack):
             sums = self._filter_tensor(stack, planes, normalisation)
         else:
-            sums = self._normalise(read_floats("values", stack), planes, normalisation)
+            sums = self._sum(read_floats("values", stack), planes, normalisation)
         return sums.reshape(given.shape)
 
     def _stack(self, values: Any) -> tuple[Any, bool]:
@@ -210,72 +237,52 @@ class Lattice:
         return (values if batch else values[None]), False
 
     def _filter_tensor(self, values: Tensor, planes: bool, normalisation: Normalisation) -> Tensor:
-        home = self._device or _tensors().cpu
+        home = self._device or load_tensors().cpu
         if values.device != home:
             raise ValueError(
                 f"values live on {values.device} but the lattice on {home}: move one of them first"
             )
         exact = not isinstance(self._operator, NativeLattice)
-        sums = self._normalise(_tensors().widen(values, exact=exact), planes, normalisation)
-        back: Tensor = sums.to(_tensors().floating_type(values))
+        sums = self._sum(load_tensors().widen(values, exact=exact), planes, normalisation)
+        back: Tensor = sums.to(load_tensors().floating_type(values))
         return back
 
-    def _normalise(self, values: Any, planes: bool, normalisation: Normalisation) -> Any:
+    def _sum(self, values: Any, planes: bool, normalisation: Normalisation) -> Any:
+        """Filter (B, N, C) or, with `planes`, (B, C, N): tensors give tensors, NumPy NumPy."""
+        if not is_tensor(values) and not isinstance(self._operator, NativeLattice):
+            return self._sum(load_tensors().to_tensor(values), planes, normalisation).numpy()
+        before, after = self._factors_of(values.dtype, normalisation)
+        how = {"planes": planes, "symmetric": self.symmetric, "before": before, "after": after}
+        if is_tensor(values):
+            return load_tensors().filter_tensor(
+                values, load_tensors().FilterCall(self._operator, **how)
+            )
+        return self._operator.filter(values, **how)
+
+    def _factors_of(self, dtype: Any, normalisation: Normalisation) -> tuple[Any, Any]:
+        """Return what multiplies the values and the sums: (B, N) of `dtype`, or None."""
         if normalisation == "none":
-            return self._sum(values, planes)
-        degree = self._degree(values.dtype if is_tensor(values) else None)
-        degree = degree[:, None] if planes else degree[..., None]
-        if normalisation == "row":
-            return self._sum(values, planes) / degree
-        scale = degree**-0.5
-        return scale * self._sum(scale * values, planes)
+            return None, None
+        if (dtype, normalisation) not in self._factors:
+            degree = self._degree(dtype)
+            if normalisation == "row":
+                factors = None, 1 / degree
+            else:
+                root = degree**-0.5
+                factors = root, root
+            self._factors[dtype, normalisation] = factors
+        return self._factors[dtype, normalisation]
 
     def _degree(self, dtype: Any) -> Any:
-        """(B, N) sums of the weights: a tensor of `dtype`, or NumPy for None."""
+        """(B, N) sums of the weights, in a type of torch or NumPy."""
         if dtype not in self._degrees:
             shape = (self._batch or 1, self._points, 1)
-            if dtype is None:
-                ones: Any = np.ones(shape, np.float32)
+            if isinstance(dtype, np.dtype):
+                ones: Any = np.ones(shape, dtype)
             else:
-                ones = _tensors().ones(shape, dtype=dtype, device=self._device)
-            self._degrees[dtype] = self._sum(ones, planes=False)[..., 0]
+                ones = load_tensors().ones(shape, dtype=dtype, device=self._device)
+            self._degrees[dtype] = self._sum(ones, False, "none")[..., 0]
         return self._degrees[dtype]
-
-    def _sum(self, values: Any, planes: bool) -> Any:
-        """Filter (B, N, C) or, with `planes`, (B, C, N): tensors give tensors, NumPy NumPy."""
-        if is_tensor(values):
-            return _tensors().filter_tensor(
-                self._operator, values, planes=planes, symmetric=self.symmetric
-            )
-        if isinstance(self._operator, NativeLattice):
-            return self._operator.filter(values, planes=planes, symmetric=self.symmetric)
-        return self._sum(_tensors().to_tensor(values), planes).numpy()
-
-
-def is_tensor(given: object) -> TypeGuard[Tensor]:
-    """Tell tensors from arrays without loading torch for those who have none."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(given, torch.Tensor)
-
-
-def _tensors() -> ModuleType:
-    """Torch takes seconds to load: only for tensors."""
-    from weakseg.filtering import tensors  # noqa: PLC0415 - see above
-
-    return tensors
-
-
-def _read(name: str, given: Any) -> Any:
-    """Return a tensor or an array of real numbers of any type, or raise TypeError."""
-    if is_tensor(given):
-        if given.is_complex():
-            raise TypeError(f"{name} must hold real numbers, got a tensor of {given.dtype}")
-        return given
-    return read_reals(name, given)
-
-
-def _to_floats(name: str, given: Any) -> Floats32:
-    return read_floats(name, _tensors().to_numpy(given) if is_tensor(given) else given)
 
 
 def _is_native(backend: str, points: Any) -> bool:
@@ -290,25 +297,12 @@ def _is_native(backend: str, points: Any) -> bool:
     return on_cpu and backend != "torch"
 
 
-def _is_batched(name: str, array: Any, axes: tuple[str | int, ...]) -> bool:
-    """Tell whether an axis stands before those named; numbers among them are sizes."""
-    shape = tuple(array.shape)
-    sizes = shape[max(0, len(shape) - len(axes)) :]
-    fits = len(shape) - len(axes) in {0, 1} and all(
-        size == axis for size, axis in zip(sizes, axes, strict=True) if isinstance(axis, int)
-    )
-    if not fits:
-        one = ", ".join(map(str, axes))
-        raise ValueError(f"{name} must have shape ({one}) or (B, {one}), got {shape}")
-    if 0 in shape:
-        raise ValueError(f"{name} must not be empty, got shape {shape}")
-    return len(shape) > len(axes)
-
-
 class _Operator(Protocol):
     """What both lattices offer: sums of (B, N, C), or (B, C, N) with `planes`."""
 
     @property
     def vertices(self) -> int: ...
 
-    def filter(self, values: Any, *, planes: bool, symmetric: bool) -> Any: ...
+    def filter(
+        self, values: Any, *, planes: bool, symmetric: bool, before: Any, after: Any
+    ) -> Any: ...

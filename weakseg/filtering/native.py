@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from itertools import repeat
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from weakseg.filtering.features import Floats32, bilateral_features
+from weakseg.filtering.features import Floats32
+from weakseg.filtering.quality import Quality
 
 try:
     from weakseg import _core
@@ -18,11 +22,14 @@ except ImportError as error:
         "weakseg._core is not built: run `pip install .` in the folder of weakseg's pyproject.toml"
     ) from error
 
+_T = TypeVar("_T")
+
 
 class NativeLattice:
     """One C++ lattice for each point set of a batch: no number of one reaches another.
 
-    The frames go one after the other, with threads inside each. Threads live for one call only, so
+    Of a batch with a frame for every thread, each thread takes whole frames; of a smaller one the
+    frames go one after the other, with all threads inside each. Threads live for one call only, so
     forked processes may use this too, and their number does not change the result.
     """
 
@@ -31,13 +38,14 @@ class NativeLattice:
         self._threads = threads
 
     @classmethod
-    def of_points(cls, features: Floats32, *, threads: int) -> NativeLattice:
+    def of_points(cls, features: Floats32, *, quality: Quality, threads: int) -> NativeLattice:
         """Build over (B, N, d) float32; ValueError names the first frame that is refused."""
-        lattices = []
-        for index, rows in enumerate(features):
-            with _naming(index, len(features)):
-                lattices.append(_core.Lattice(rows, threads=threads))
-        return cls(lattices, threads=threads)
+
+        def build(frame: int, threads: int) -> _core.Lattice:
+            with _naming(frame, len(features)):
+                return _core.Lattice(features[frame], quality=quality, threads=threads)
+
+        return cls(_for_each(len(features), build, threads=threads), threads=threads)
 
     @classmethod
     def of_frames(
@@ -47,40 +55,71 @@ class NativeLattice:
         planes: bool,
         sigma_xy_pixels: float,
         sigma_rgb_levels: float,
+        quality: Quality,
         threads: int,
     ) -> NativeLattice:
         """Build over (B, H, W, 3) or, with `planes`, (B, 3, H, W) levels; errors alike."""
-        lattices = []
-        for index, frame in enumerate(frames):
-            features = bilateral_features(
-                frame.transpose(1, 2, 0) if planes else frame,
-                sigma_xy_pixels=sigma_xy_pixels,
-                sigma_rgb_levels=sigma_rgb_levels,
-            )
-            with _naming(index, len(frames)):
-                lattices.append(_core.Lattice(features, threads=threads))
-        return cls(lattices, threads=threads)
+
+        def build(frame: int, threads: int) -> _core.Lattice:
+            with _naming(frame, len(frames)):
+                return _core.Lattice.from_image(
+                    frames[frame],
+                    sigma_xy_pixels=sigma_xy_pixels,
+                    sigma_rgb_levels=sigma_rgb_levels,
+                    planes=planes,
+                    quality=quality,
+                    threads=threads,
+                )
+
+        return cls(_for_each(len(frames), build, threads=threads), threads=threads)
 
     @property
     def vertices(self) -> int:
-        """Number of lattice vertices in use, over the whole batch."""
+        """Number of lattice vertices, over the whole batch."""
         return sum(lattice.vertices for lattice in self._lattices)
 
-    def filter(self, values: Floats32, *, planes: bool, symmetric: bool) -> Floats32:
-        """Sum (B, N, C) or, with `planes`, (B, C, N) float32; the same shape comes back."""
-        sums = [
-            self._sum(lattice, rows, planes=planes, symmetric=symmetric)
-            for lattice, rows in zip(self._lattices, values, strict=True)
-        ]
+    def filter(
+        self,
+        values: Floats32,
+        *,
+        planes: bool,
+        symmetric: bool,
+        before: Floats32 | None = None,
+        after: Floats32 | None = None,
+    ) -> Floats32:
+        """Sum (B, N, C) or, with `planes`, (B, C, N) float32; the same shape comes back.
+
+        `before` and `after`, (B, N) float32, multiply the values and the sums.
+        """
+
+        def run(frame: int, threads: int) -> Floats32:
+            return self._lattices[frame].filter(
+                values[frame],
+                planes=planes,
+                symmetric=symmetric,
+                before=None if before is None else before[frame],
+                after=None if after is None else after[frame],
+                threads=threads,
+            )
+
+        sums = _for_each(len(self._lattices), run, threads=self._threads)
         return sums[0][None] if len(sums) == 1 else np.stack(sums)
 
-    def _sum(
-        self, lattice: _core.Lattice, values: Floats32, *, planes: bool, symmetric: bool
-    ) -> Floats32:
-        if planes:
-            rows = self._sum(lattice, values.T, planes=False, symmetric=symmetric)
-            return np.ascontiguousarray(rows.T)
-        return lattice.filter(values, symmetric=symmetric, threads=self._threads)
+
+def _for_each(frames: int, work: Callable[[int, int], _T], *, threads: int) -> list[_T]:
+    """Call `work` with every frame's number and the threads that it may use."""
+    workers = threads or count_processors()
+    if workers == 1 or frames < workers:
+        return [work(frame, threads) for frame in range(frames)]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(work, range(frames), repeat(1)))
+
+
+def count_processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextmanager

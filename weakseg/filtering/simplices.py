@@ -8,11 +8,9 @@ else it works in float64.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,28 +26,29 @@ _CODE_BITS: Final = 31
 _CODES: Final = {2: (0, 1, 2), 5: (0, 1, 2, 4, 8, 31)}
 
 
+def working_type(dims: int) -> torch.dtype:
+    """Return the type in which points of so many features are placed."""
+    return torch.float32 if dims in _CODES else torch.float64
+
+
 def elevate(planes: Sequence[Tensor], bounds: Sequence[Bound]) -> tuple[Tensor, list[Bound]]:
     """Lift d features onto the hyperplane of d + 1 coordinates that sum to zero.
 
     Args:
-        planes: d float32 tensors, one a feature, in standard deviations, that broadcast; the last
-            has the full shape, of P numbers.
+        planes: d tensors of `working_type`, one a feature, in lattice units, that broadcast; the
+            last has the full shape, of P numbers.
         bounds: Of the d features.
 
     Returns:
-        The coordinates, (d + 1, P) float32 or float64, and the bounds of each.
+        The coordinates, (d + 1, P) of the same type, and the bounds of each.
     """
-    dims = len(planes)
-    dtype = torch.float32 if dims in _CODES else torch.float64
-    total = torch.zeros(planes[-1].shape, dtype=dtype, device=planes[-1].device)
+    total = torch.zeros_like(planes[-1])
     low = high = 0.0
     lifted, reach = [], []
-    for i in range(dims, 0, -1):
-        factor = _axis_scale(dims, i)
-        coordinate = planes[i - 1].to(dtype) * factor
+    for i in range(len(planes), 0, -1):
+        coordinate, (below, above) = planes[i - 1], bounds[i - 1]
         lifted.append(total - i * coordinate)
         total = total + coordinate
-        below, above = (factor * bound for bound in bounds[i - 1])
         reach.append((low - i * above, high - i * below))
         low, high = low + below, high + above
     lifted.append(total)
@@ -85,16 +84,6 @@ def locate(lifted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     remainder -= turn.to(remainder.dtype) * (_WHOLE if is_fixed else side)
     ordered = torch.empty_like(remainder).scatter_(0, rank.long(), remainder)
     return origin, rank, _weigh_fixed(ordered) if is_fixed else _weigh(ordered)
-
-
-def _axis_scale(dims: int, i: int) -> float:
-    """Return lattice units in a standard deviation of the i-th feature, counted from 1."""
-    # Splat, blur and slice together have variance 2/3 (d + 1)^2 along every axis.
-    deviation = math.sqrt(2 / 3) * (dims + 1)
-    if dims not in _CODES:
-        return deviation / math.sqrt(i * (i + 1))
-    # Rounded twice, as pydensecrf does.
-    return float(np.float32(1 / math.sqrt((i + 1.0) * i) * float(np.float32(deviation))))
 
 
 def _to_fixed(remainder: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,44 +45,61 @@ def to_numpy(tensor: Tensor) -> npt.NDArray[Any]:
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-def filter_tensor(
-    lattice: NativeLattice | TorchLattice, values: Tensor, *, planes: bool, symmetric: bool
-) -> Tensor:
-    """Sum (B, N, C) or, with `planes`, (B, C, N); differentiable by `values`."""
-    sums: Tensor = _Sum.apply(values, lattice, planes, symmetric, False)
+def filter_tensor(values: Tensor, call: FilterCall) -> Tensor:
+    """Sum (B, N, C), or (B, C, N) with `call.planes`; differentiable by `values`."""
+    sums: Tensor = _Sum.apply(values, call)
     return sums
 
 
-class _Sum(torch.autograd.Function):
-    """Apply the operator or, with `transposed`, its transpose, which is the gradient."""
+@dataclass(frozen=True)
+class FilterCall:
+    """How to filter: after * A (before * values), or its transpose.
 
-    @staticmethod
-    def forward(  # noqa: PLR0917 - apply takes no names
-        ctx: Any,
-        values: Tensor,
-        lattice: NativeLattice | TorchLattice,
-        planes: bool,
-        symmetric: bool,
-        transposed: bool,
-    ) -> Tensor:
-        ctx.settings = lattice, planes, symmetric, transposed
-        sums = _sums(lattice, values, planes, symmetric)
-        if transposed and not symmetric:
+    Args:
+        lattice: A.
+        planes: Values are (B, C, N).
+        symmetric: Make A its own transpose.
+        before: (B, N), None for 1.
+        after: (B, N), None for 1.
+        transposed: Apply A' in place of A.
+    """
+
+    lattice: NativeLattice | TorchLattice
+    planes: bool
+    symmetric: bool
+    before: Tensor | None = None
+    after: Tensor | None = None
+    transposed: bool = False
+
+    def transpose(self) -> FilterCall:
+        """Return the transposed operator, which is the gradient."""
+        return replace(self, before=self.after, after=self.before, transposed=not self.transposed)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Apply it."""
+        sums = self._sum(values, symmetric=self.symmetric)
+        if self.transposed and not self.symmetric:
             # The symmetric operator is the mean of the one order and its transpose.
-            return 2 * _sums(lattice, values, planes, True) - sums
+            return 2 * self._sum(values, symmetric=True) - sums
         return sums
 
+    def _sum(self, values: Tensor, *, symmetric: bool) -> Tensor:
+        lattice, how = self.lattice, {"planes": self.planes, "symmetric": symmetric}
+        if isinstance(lattice, TorchLattice):
+            return lattice.filter(values, before=self.before, after=self.after, **how)
+        before, after = (
+            None if factor is None else to_numpy(factor) for factor in (self.before, self.after)
+        )
+        sums = lattice.filter(to_numpy(values), before=before, after=after, **how)
+        return torch.from_numpy(sums).to(values.dtype)
+
+
+class _Sum(torch.autograd.Function):
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
-        lattice, planes, symmetric, transposed = ctx.settings
-        sums = _Sum.apply(gradient, lattice, planes, symmetric, not transposed)
-        return sums, None, None, None, None
+    def forward(ctx: Any, values: Tensor, call: FilterCall) -> Tensor:
+        ctx.call = call
+        return call.sum(values)
 
-
-def _sums(
-    lattice: NativeLattice | TorchLattice, values: Tensor, planes: bool, symmetric: bool
-) -> Tensor:
-    if isinstance(lattice, TorchLattice):
-        return lattice.filter(values, planes=planes, symmetric=symmetric)
-    sums = lattice.filter(to_numpy(values), planes=planes, symmetric=symmetric)
-    return torch.from_numpy(sums).to(values.dtype)
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return filter_tensor(gradient, ctx.call.transpose()), None
