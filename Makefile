@@ -12,7 +12,6 @@ PACKAGES := $(VENV)/.packages-installed
 CORE := $(VENV)/.core-built
 CORE_SOURCES := $(shell find csrc -type f -not -path '*/tests/*' 2>/dev/null)
 CMAKE_NINJA := -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja --log-level=WARNING
-SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS
 # New memory is filled with NaN, so that a number read before it is written shows.
 SANITIZER_OPTIONS := ASAN_OPTIONS=malloc_fill_byte=255:max_malloc_fill_size=1000000000 UBSAN_OPTIONS=print_stacktrace=1
 # A name, a verb and a torchvision argument.
@@ -47,8 +46,8 @@ bench-core: venv ## time the C++ core against pydensecrf; OPTIONS='--quick' for 
 
 sanitize: venv ## run the C++ tests and 100,000 random cases under AddressSanitizer and UBSan
 	@$(BIN)/cmake -S csrc -B build/sanitize $(CMAKE_NINJA) -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-	    -DCMAKE_CXX_FLAGS="$(SANITIZERS)" -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O2 -g" \
-	    -DWEAKSEG_BUILD_PYTHON=OFF -DWEAKSEG_BUILD_TESTS=ON -DWEAKSEG_RANDOM_CASES=100000 --no-warn-unused-cli
+	    -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O2 -g -D_GLIBCXX_ASSERTIONS" -DWEAKSEG_SANITIZE=ON \
+	    -DWEAKSEG_BUILD_PYTHON=OFF -DWEAKSEG_BUILD_TESTS=ON -DWEAKSEG_RANDOM_CASES=100000
 	@$(BIN)/cmake --build build/sanitize --parallel $(JOBS) -- --quiet
 	@$(SANITIZER_OPTIONS) $(BIN)/ctest --test-dir build/sanitize --output-on-failure --parallel $(JOBS)
 

@@ -27,21 +27,25 @@ std::string where(Size size, float sigma_xy, float sigma_rgb) {
            std::to_string(sigma_xy) + ", sigma_rgb " + std::to_string(sigma_rgb);
 }
 
-/// The compatible lattices of the frame and over its features do the same; otherwise the frame's
-/// colours have another basis, which changes the approximation, not what it approximates.
+/// The frame's lattice and the lattice over its features do the same.
 void expect_same_operator(const Levels& levels, Size size, float sigma_xy, float sigma_rgb) {
-    const auto features = frame_features(levels, size.height, size.width, sigma_xy, sigma_rgb);
     const std::size_t points = size.height * size.width;
-    const Lattice expected(features.data(), points, 5, built(1, true));
-    const Lattice found = build(levels, size, sigma_xy, sigma_rgb, built(1, true));
     const std::string place = where(size, sigma_xy, sigma_rgb);
-    expect(found.points() == points && found.dims() == 5, "sizes kept:", place);
-    for (const bool symmetric : {true, false}) {
-        const auto values = uniforms(points * 2, 31);
-        const double gap = relative_gap(filter(found, values, rows(symmetric)),
-                                        filter(expected, values, rows(symmetric)));
-        // Measured at most 2e-7. Rounding could move a pixel to another simplex: none here.
-        expect(gap < 1e-5, "a frame is its features:", place + ": " + std::to_string(gap));
+    for (const bool compatible : {false, true}) {
+        const auto features =
+            frame_features(levels, size.height, size.width, sigma_xy, sigma_rgb, !compatible);
+        const Lattice expected(features.data(), points, 5, built(1, compatible));
+        const Lattice found = build(levels, size, sigma_xy, sigma_rgb, built(1, compatible));
+        expect(found.points() == points && found.dims() == 5, "sizes kept:", place);
+        for (const bool symmetric : {true, false}) {
+            const auto values = uniforms(points * 2, 31);
+            const double gap = relative_gap(filter(found, values, rows(symmetric)),
+                                            filter(expected, values, rows(symmetric)));
+            // Turned colours of whole levels often lie between two simplices, and rounding chooses:
+            // measured at most 1.6 % then, and 6e-7 in compatible mode.
+            expect(gap < (compatible ? 1e-5 : 0.03), "a frame is its features:",
+                   place + (compatible ? ", compatible: " : ": ") + std::to_string(gap));
+        }
     }
 }
 
@@ -131,15 +135,19 @@ void test_layouts_of_a_frame() {
 }
 
 void test_levels_need_not_be_those_of_a_picture() {
-    const Size size{20, 30};
-    const auto levels = normals(size.height * size.width * 3, 34, 1e4F);
-    const auto features = frame_features(levels, size.height, size.width, 10.0F, 500.0F);
-    const auto values = uniforms(size.height * size.width, 35);
-    const Lattice expected(features.data(), values.size(), 5, built(1, true));
-    const Frame frame{nullptr, levels.data(), size.height, size.width, false};
-    const Lattice found(frame, 10.0F, 500.0F, built(1, true));
-    expect(relative_gap(filter(found, values, rows()), filter(expected, values, rows())) < 1e-5,
-           "any finite level");
+    const Size size{50, 70};
+    for (const float spread : {1.0F, 30.0F, 1e4F}) {
+        const auto levels = normals(size.height * size.width * 3, 34, spread);
+        const float sigma_rgb = spread / 5.0F;
+        const auto features = frame_features(levels, size.height, size.width, 10.0F, sigma_rgb);
+        const auto values = uniforms(size.height * size.width, 35);
+        const Lattice expected(features.data(), values.size(), 5, built());
+        const Frame frame{nullptr, levels.data(), size.height, size.width, false};
+        const Lattice found(frame, 10.0F, sigma_rgb, built());
+        // Levels at random hardly ever lie between simplices: measured at most 2e-4.
+        expect(relative_gap(filter(found, values, rows()), filter(expected, values, rows())) < 1e-3,
+               "any finite level: spread", std::to_string(spread));
+    }
 }
 
 void test_channels_and_layouts_of_values() {

@@ -33,11 +33,11 @@ void test_sums_are_near_the_exact_ones() {
                 const auto means = row_means(found, filter(lattice, ones, rows(symmetric)));
                 const std::string where = "d = " + std::to_string(dims);
                 // The lattice only approximates: measured 1.5 % (d = 1) to 7 % (d = 5) on these
-                // points, and at most 1.7 % by row. The scale of compatible sums is pydensecrf's.
+                // points, and at most 2.3 % by row. The scale of compatible sums is pydensecrf's.
                 if (!options.compatible) {
                     expect(relative_gap(found, exact) < 0.1, "sums near the exact ones:", where);
                 }
-                expect(relative_gap(means, exact_means) < 0.025,
+                expect(relative_gap(means, exact_means) < 0.03,
                        "means near the exact ones:", where);
             }
         }
@@ -46,7 +46,7 @@ void test_sums_are_near_the_exact_ones() {
 
 void test_symmetric_filter_is_its_own_transpose() {
     for (std::size_t dims = 1; dims <= kMaxDims; ++dims) {
-        const Quality quality = dims % 2 == 0 ? Quality::kStandard : Quality::kHigh;
+        const Quality quality = dims % 2 == 0 ? Quality::kHigh : Quality::kStandard;
         const Lattice lattice = build(normals(500 * dims, 3), dims, built(1, false, quality));
         const auto u = uniforms(500, 4);
         const auto v = uniforms(500, 5);
@@ -58,7 +58,7 @@ void test_symmetric_filter_is_its_own_transpose() {
         const double other_way = dot(v, filter(lattice, u, rows(false)));
         expect(std::abs(one_way + other_way - forward - backward) < 1e-5 * forward,
                "symmetric is the mean of both orders:", where);
-        if (dims == 4) {  // of standard quality
+        if (dims == 5) {
             expect(std::abs(one_way - other_way) > 1e-5 * forward,
                    "one order alone is not symmetric");
         }
@@ -237,8 +237,8 @@ void test_ties_do_no_harm() {
             const Lattice lattice = build(features, dims, built(1, compatible));
             const auto found =
                 row_means(filter(lattice, values, rows()), filter(lattice, ones, rows()));
-            // Measured: at most 2.4 % (d = 5).
-            expect(relative_gap(found, exact) < 0.04, "ties do no harm: d =", std::to_string(dims));
+            // Measured: at most 3 % (d = 5).
+            expect(relative_gap(found, exact) < 0.05, "ties do no harm: d =", std::to_string(dims));
         }
     }
 }

@@ -87,14 +87,17 @@ void check_position_kernel(const RandomCase& c) {
            "position: planes and rows agree:", c.told());
 }
 
+/// Every point has its corners; pydensecrf fills up by a point at 0; high quality adds neighbours.
+std::size_t most_vertices(const RandomCase& c) {
+    const std::size_t corners = (c.points + (c.compatible ? 1 : 0)) * (c.dims + 1);
+    return c.quality == Quality::kHigh ? corners * (2 * c.dims + 3) : corners;
+}
+
 void check_case(const RandomCase& c, Agreement& agreement) {
     use_instructions(c.instructions);
     const Lattice lattice = c.build(c.threads);
-    // A ring, or pydensecrf's zeros, add some that no point has.
-    const std::size_t corners = (c.points + 1) * (c.dims + 1);
-    const std::size_t most = corners * (c.quality == Quality::kHigh ? 2 * c.dims + 3 : 1);
     expect(lattice.points() == c.points && lattice.vertices() >= c.dims + 1 &&
-               lattice.vertices() <= most,
+               lattice.vertices() <= most_vertices(c),
            "sizes and vertices in bounds:", c.told());
     const auto found = filter(lattice, c.values, rows(c.symmetric, c.threads));
     expect(all_finite_and_not_negative(c, found), "sums are finite and not negative:", c.told());
@@ -123,8 +126,8 @@ double error_against_exact_sums(unsigned seed, std::size_t dims) {
 }
 
 void check_exact_sums() {
-    // Measured at most 0.5, 1.8, 2.7, 5.0 and 8.5 %.
-    constexpr double kBounds[] = {0.01, 0.03, 0.04, 0.08, 0.12};
+    // Measured at most 0.5, 1.8, 2.7, 5.2 and 9.7 %.
+    constexpr double kBounds[] = {0.01, 0.03, 0.04, 0.08, 0.13};
     double worst[5] = {};
     for (unsigned seed = 0; seed < kExactCases; ++seed) {
         const std::size_t dims = 1 + seed % 5;

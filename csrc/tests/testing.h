@@ -78,17 +78,32 @@ std::vector<Value> transposed(const std::vector<Value>& values, std::size_t colu
     return turned;
 }
 
-/// Place and colour of a frame's pixels in sigmas: (height width, 5) as x, y, r, g, b.
+/// Place and colour of a frame's pixels in sigmas: (height width, 5).
+///
+/// Colours are red, green and blue, or turned as the lattice turns them unless it is compatible:
+/// r - b, r + b - 2 g and r + g + b at length 1. Distances are the same.
 template <typename Level>
 std::vector<float> frame_features(const std::vector<Level>& levels, std::size_t height,
-                                  std::size_t width, float sigma_xy, float sigma_rgb) {
+                                  std::size_t width, float sigma_xy, float sigma_rgb,
+                                  bool turned = true) {
     std::vector<float> features;
     features.reserve(height * width * 5);
     for (std::size_t pixel = 0; pixel < height * width; ++pixel) {
         features.push_back(static_cast<float>(pixel % width) / sigma_xy);
         features.push_back(static_cast<float>(pixel / width) / sigma_xy);
-        for (std::size_t c = 0; c < 3; ++c) {
-            features.push_back(static_cast<float>(levels[pixel * 3 + c]) / sigma_rgb);
+        const double red = levels[pixel * 3];
+        const double green = levels[pixel * 3 + 1];
+        const double blue = levels[pixel * 3 + 2];
+        if (turned) {
+            for (const double colour :
+                 {(red - blue) / std::sqrt(2.0), (red + blue - 2.0 * green) / std::sqrt(6.0),
+                  (red + green + blue) / std::sqrt(3.0)}) {
+                features.push_back(static_cast<float>(colour / static_cast<double>(sigma_rgb)));
+            }
+        } else {
+            for (const double colour : {red, green, blue}) {
+                features.push_back(static_cast<float>(colour) / sigma_rgb);
+            }
         }
     }
     return features;
