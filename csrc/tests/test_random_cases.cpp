@@ -156,6 +156,6 @@ int main(int count, char** words) {
     std::printf("%u cases from %u; instruction sets apart in %zu of %zu\n", cases, first,
                 agreement.apart, agreement.compared);
     expect(1000 * agreement.apart <= agreement.compared, "instruction sets agree");
-    check_exact_sums();
+    if (first == 0) check_exact_sums();
     return finish("random cases");
 }
