@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "pool.h"
-#include "strided_copy.h"
 #include "tile_kernels.h"
 #include "weakseg/parallel.h"
 
@@ -13,12 +12,11 @@ namespace weakseg {
 
 namespace {
 
-/// A term, ready to be applied to planes of values.
+/// A term, ready to be applied to rows of values.
 class Spread {
   public:
     Spread(const PairwiseTerm& term, std::size_t points, const MeanFieldOptions& options)
         : term_(term) {
-        options_.planes = true;
         options_.symmetric = options.symmetric;
         options_.threads = options.threads;
         if (term.normalisation == Normalisation::kNone) return;
@@ -37,11 +35,11 @@ class Spread {
     Spread(const Spread&) = delete;
     Spread& operator=(const Spread&) = delete;
 
-    void apply(const float* planes, std::size_t channels, float* out) const {
+    void apply(const float* rows, std::size_t channels, float* out) const {
         if (term_.lattice != nullptr) {
-            term_.lattice->filter(planes, channels, out, options_);
+            term_.lattice->filter(rows, channels, out, options_);
         } else {
-            term_.position->filter(planes, channels, out, options_);
+            term_.position->filter(rows, channels, out, options_);
         }
     }
 
@@ -107,59 +105,74 @@ bool is_potts(const std::vector<float>& mu, std::size_t labels) {
     return true;
 }
 
-/// planes = -mu planes.
-void mix_labels(const std::vector<float>& mu, std::size_t labels, std::size_t points,
-                float* planes) {
+/// rows = -mu rows.
+void mix_labels(const std::vector<float>& mu, std::size_t labels, std::size_t width,
+                std::size_t begin, std::size_t end, float* rows) {
     std::vector<float> mixed(labels);
-    for (std::size_t i = 0; i < points; ++i) {
+    for (std::size_t i = begin; i < end; ++i) {
+        float* const row = rows + i * width;
         for (std::size_t k = 0; k < labels; ++k) {
-            float sum = 0.0F;
-            for (std::size_t j = 0; j < labels; ++j) {
-                sum -= mu[k * labels + j] * planes[j * points + i];
-            }
-            mixed[k] = sum;
+            mixed[k] = 0.0F;
+            for (std::size_t j = 0; j < labels; ++j) mixed[k] -= mu[k * labels + j] * row[j];
         }
-        for (std::size_t k = 0; k < labels; ++k) planes[k * points + i] = mixed[k];
+        std::copy(mixed.begin(), mixed.end(), row);
     }
+}
+
+/// Rows of labels, filled up to a width that the kernels take as it is.
+PooledVector<float> widen(const float* rows, std::size_t points, std::size_t labels,
+                          std::size_t width, float filling) {
+    PooledVector<float> wide(points * width);
+    for (std::size_t i = 0; i < points; ++i) {
+        std::copy_n(rows + i * labels, labels, &wide[i * width]);
+        std::fill_n(&wide[i * width + labels], width - labels, filling);
+    }
+    return wide;
 }
 
 void infer_many(const float* unary, const float* start, std::size_t points, std::size_t labels,
                 const std::vector<std::unique_ptr<Spread>>& spreads, int iterations, int threads,
                 float* out) {
     const TileKernels& kernels = tile_kernels();
-    const std::size_t size = points * labels;
-    PooledVector<float> energies(size);
-    PooledVector<float> q(size);
-    copy_strided({unary, labels, 1}, {energies.data(), 1, points}, points, labels);
-    if (start == nullptr) {
+    const std::size_t width = labels <= 4 ? 4 : (labels + 7) / 8 * 8;
+    // Labels that are none cost so much that their probability is 0.
+    const PooledVector<float> energies = widen(unary, points, labels, width, 2e30F);
+    PooledVector<float> q(points * width);
+    const auto update = [&](const std::vector<const float*>& rows,
+                            const std::vector<float>& weights) {
         parallel_for(points, threads, [&](std::size_t begin, std::size_t end) {
-            kernels.softmax(points, labels, begin, end, energies.data(), nullptr, nullptr, 0,
-                            q.data());
+            kernels.softmax(width, begin, end, energies.data(), rows.data(), weights.data(),
+                            rows.size(), q.data());
         });
+    };
+    if (start == nullptr) {
+        update({}, {});
     } else {
-        copy_strided({start, labels, 1}, {q.data(), 1, points}, points, labels);
+        q = widen(start, points, labels, width, 0.0F);
     }
     std::vector<PooledVector<float>> spread(spreads.size());
-    std::vector<const float*> planes;
+    std::vector<const float*> rows;
     std::vector<float> weights;
     for (std::size_t m = 0; m < spreads.size(); ++m) {
-        spread[m].resize(size);
-        planes.push_back(spread[m].data());
+        spread[m].resize(points * width);
+        rows.push_back(spread[m].data());
         const std::vector<float>& mu = spreads[m]->compatibility();
         weights.push_back(is_potts(mu, labels) ? -mu[0] : 1.0F);
     }
     for (int iteration = 0; iteration < iterations; ++iteration) {
         for (std::size_t m = 0; m < spreads.size(); ++m) {
-            spreads[m]->apply(q.data(), labels, spread[m].data());
+            spreads[m]->apply(q.data(), width, spread[m].data());
             const std::vector<float>& mu = spreads[m]->compatibility();
-            if (!is_potts(mu, labels)) mix_labels(mu, labels, points, spread[m].data());
+            if (is_potts(mu, labels)) continue;
+            parallel_for(points, threads, [&](std::size_t begin, std::size_t end) {
+                mix_labels(mu, labels, width, begin, end, spread[m].data());
+            });
         }
-        parallel_for(points, threads, [&](std::size_t begin, std::size_t end) {
-            kernels.softmax(points, labels, begin, end, energies.data(), planes.data(),
-                            weights.data(), planes.size(), q.data());
-        });
+        update(rows, weights);
     }
-    copy_strided({q.data(), 1, points}, {out, labels, 1}, points, labels);
+    for (std::size_t i = 0; i < points; ++i) {
+        std::copy_n(&q[i * width], labels, out + i * labels);
+    }
 }
 
 }  // namespace

@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "pool.h"
-#include "strided_copy.h"
 #include "tile_kernels.h"
 #include "weakseg/parallel.h"
 
@@ -13,12 +12,16 @@ namespace weakseg {
 
 namespace {
 
-/// Rows that a thread convolves at a time.
-constexpr std::size_t kBand = 32;
+/// Floats of a strip: rows of whole frames lie so that a column of them shares few cache lines'
+/// places, and evicts itself.
+constexpr std::size_t kStrip = 64;
+
+/// Frames of fewer floats than this are not worth a second thread.
+constexpr std::size_t kFloatsForThreads = 65536;
 
 std::vector<float> taps_of(float sigma, std::size_t size) {
-    // exp(-4.8^2 / 2) is 1e-5.
-    const double reach = std::ceil(4.8 * static_cast<double>(sigma));
+    // exp(-4^2 / 2) is 3e-4, and all that lies beyond 6e-5 of the whole.
+    const double reach = std::ceil(4.0 * static_cast<double>(sigma));
     const auto radius = static_cast<std::size_t>(std::min(reach, static_cast<double>(size - 1)));
     std::vector<float> taps(radius + 1);
     for (std::size_t i = 0; i < taps.size(); ++i) {
@@ -26,6 +29,12 @@ std::vector<float> taps_of(float sigma, std::size_t size) {
         taps[i] = static_cast<float>(std::exp(-0.5 * distance * distance));
     }
     return taps;
+}
+
+void multiply(float* row, const float* factors, std::size_t points, std::size_t channels) {
+    for (std::size_t x = 0; x < points; ++x) {
+        for (std::size_t c = 0; c < channels; ++c) row[x * channels + c] *= factors[x];
+    }
 }
 
 }  // namespace
@@ -39,65 +48,60 @@ PositionKernel::PositionKernel(std::size_t height, std::size_t width, float sigm
 
 void PositionKernel::filter(const float* values, std::size_t channels, float* out,
                             const FilterOptions& options) const {
-    if (options.planes || channels == 1) {
-        for (std::size_t c = 0; c < channels; ++c) {
-            filter_plane(values + c * points(), out + c * points(), options);
-        }
-        return;
-    }
-    PooledVector<float> planes(channels * points());
-    copy_strided({values, channels, 1}, {planes.data(), 1, points()}, points(), channels);
+    if (!options.planes) return filter_rows(values, channels, out, options);
     for (std::size_t c = 0; c < channels; ++c) {
-        float* plane = planes.data() + c * points();
-        filter_plane(plane, plane, options);
+        filter_rows(values + c * points(), 1, out + c * points(), options);
     }
-    copy_strided({planes.data(), 1, points()}, {out, channels, 1}, points(), channels);
 }
 
-void PositionKernel::filter_plane(const float* values, float* out,
-                                  const FilterOptions& options) const {
+void PositionKernel::filter_rows(const float* values, std::size_t channels, float* out,
+                                 const FilterOptions& options) const {
     const TileKernels& kernels = tile_kernels();
     const int radius_x = static_cast<int>(taps_x_.size()) - 1;
     const int radius_y = static_cast<int>(taps_y_.size()) - 1;
-    const std::size_t pad = taps_x_.size() - 1;
-    const std::size_t bands = (height_ + kBand - 1) / kBand;
-    const int threads = points() < 2 * kTilePoints ? 1 : options.threads;
-    PooledVector<float> across(points());
-    parallel_items(bands, threads, [&](const std::function<std::size_t()>& next) {
-        PooledVector<float> padded(width_ + 2 * pad);
-        std::fill(padded.begin(), padded.end(), 0.0F);
-        for (std::size_t band = next(); band < bands; band = next()) {
-            const std::size_t end = std::min(height_, (band + 1) * kBand);
-            for (std::size_t y = band * kBand; y < end; ++y) {
-                float* row = padded.data() + pad;
-                std::memcpy(row, values + y * width_, width_ * sizeof(float));
-                if (options.before != nullptr) {
-                    const float* factor = options.before + y * width_;
-                    for (std::size_t x = 0; x < width_; ++x) row[x] *= factor[x];
-                }
-                kernels.convolve_row(padded.data(), taps_x_.data(), radius_x, width_,
-                                     across.data() + y * width_);
+    const std::size_t pad_x = static_cast<std::size_t>(radius_x) * channels;
+    const auto pad_y = static_cast<std::size_t>(radius_y);
+    const std::size_t row = width_ * channels;
+    const std::size_t strips = (row + kStrip - 1) / kStrip;
+    const std::size_t strip_floats = (height_ + 2 * pad_y) * kStrip;
+    const int threads = row * height_ < kFloatsForThreads ? 1 : options.threads;
+    // Along rows, into strips with rows of zeros above and below.
+    PooledVector<float> across(strips * strip_floats);
+    for (std::size_t strip = 0; strip < strips; ++strip) {
+        float* const first = across.data() + strip * strip_floats;
+        std::fill_n(first, pad_y * kStrip, 0.0F);
+        std::fill_n(first + (height_ + pad_y) * kStrip, pad_y * kStrip, 0.0F);
+    }
+    parallel_items(height_, threads, [&](const std::function<std::size_t()>& next) {
+        std::vector<float> padded(row + 2 * pad_x, 0.0F);
+        float* const inner = padded.data() + pad_x;
+        for (std::size_t y = next(); y < height_; y = next()) {
+            std::memcpy(inner, values + y * row, row * sizeof(float));
+            if (options.before != nullptr) {
+                multiply(inner, options.before + y * width_, width_, channels);
+            }
+            for (std::size_t strip = 0; strip < strips; ++strip) {
+                const std::size_t x = strip * kStrip;
+                kernels.convolve(inner + x, taps_x_.data(), radius_x,
+                                 static_cast<std::ptrdiff_t>(channels), std::min(kStrip, row - x),
+                                 across.data() + strip * strip_floats + (y + pad_y) * kStrip);
             }
         }
     });
-    const std::vector<float> zeros(width_, 0.0F);
-    parallel_items(bands, threads, [&](const std::function<std::size_t()>& next) {
-        std::vector<const float*> rows(2 * static_cast<std::size_t>(radius_y) + 1);
-        for (std::size_t band = next(); band < bands; band = next()) {
-            const std::size_t end = std::min(height_, (band + 1) * kBand);
-            for (std::size_t y = band * kBand; y < end; ++y) {
-                for (std::size_t i = 0; i < rows.size(); ++i) {
-                    const std::size_t at = y + i - static_cast<std::size_t>(radius_y);
-                    rows[i] = at < height_ ? across.data() + at * width_ : zeros.data();
-                }
-                float* to = out + y * width_;
-                kernels.convolve_column(rows.data() + radius_y, taps_y_.data(), radius_y, width_,
-                                        to);
-                if (options.after != nullptr) {
-                    const float* factor = options.after + y * width_;
-                    for (std::size_t x = 0; x < width_; ++x) to[x] *= factor[x];
-                }
+    parallel_items(strips, threads, [&](const std::function<std::size_t()>& next) {
+        for (std::size_t strip = next(); strip < strips; strip = next()) {
+            const std::size_t x = strip * kStrip;
+            const float* const first = across.data() + strip * strip_floats + pad_y * kStrip;
+            for (std::size_t y = 0; y < height_; ++y) {
+                kernels.convolve(first + y * kStrip, taps_y_.data(), radius_y, kStrip,
+                                 std::min(kStrip, row - x), out + y * row + x);
             }
+        }
+    });
+    if (options.after == nullptr) return;
+    parallel_items(height_, threads, [&](const std::function<std::size_t()>& next) {
+        for (std::size_t y = next(); y < height_; y = next()) {
+            multiply(out + y * row, options.after + y * width_, width_, channels);
         }
     });
 }

@@ -12,7 +12,8 @@
 
 namespace weakseg {
 
-constexpr std::uint32_t kTileSide = 64;
+constexpr int kTileShift = 6;
+constexpr std::uint32_t kTileSide = 1U << kTileShift;
 constexpr std::uint32_t kTilePoints = kTileSide * kTileSide;
 constexpr int kMaxTiledDims = 5;
 constexpr int kLanesPerBlock = 16;
@@ -141,34 +142,45 @@ struct BlurAxis {
     float weight;
 };
 
-/// Values of one tile are (channels, kTilePoints) for 1 or 2 channels, and (kTilePoints, channels)
-/// for 4, 8 or 16.
+/// Factors of a tile's points, from the first on; none without `data`.
+struct PointFactors {
+    const float* data;
+    std::size_t row_step;
+};
+
+/// Values of a tile's points: for 1 or 2 channels, planes of kTilePoints floats; for 4, 8, 16 or
+/// 24, rows of channels, `row_step` floats from one row of points to the next.
+struct TileValues {
+    float* data;
+    std::size_t row_step;
+    PointFactors factors;  // of rows; planes have none
+};
+
 struct TileKernels {
     void (*locate)(const TileGeometry&, const TileSource&, const TileRect&, TileScratch&,
                    std::uint32_t* records);
     /// Add a tile's points to rows of the lattice; or, without `lattice`, write every group's sums
     /// to `sums`, one row for every entry of `vertices`.
-    void (*splat)(int dims, int channels, const TileView&, const float* values, float* lattice,
+    void (*splat)(int dims, int channels, const TileView&, const TileValues&, float* lattice,
                   float* sums);
     /// Write scale * (lattice + other) at a tile's points; `other` may be null.
     void (*slice)(int dims, int channels, const TileView&, const float* lattice, const float* other,
-                  float scale, float* values);
+                  float scale, const TileValues&);
     /// Blur rows [begin, end) along one axis.
     void (*blur)(int channels, const BlurAxis&, std::size_t begin, std::size_t end,
                  const float* source, float* target);
-    /// See position_kernel.h: one pass over a row padded by `radius`, and one over padded rows.
-    void (*convolve_row)(const float* padded, const float* taps, int radius, std::size_t width,
-                         float* out);
-    void (*convolve_column)(const float* const* rows, const float* taps, int radius,
-                            std::size_t width, float* out);
-    /// out = 1 / (1 + exp(-(constant + sum over terms of weight * plane))), points [begin, end).
+    /// out_i = taps_0 centre_i + sum over k of taps_k (centre_(i - k step) + centre_(i + k step)).
+    void (*convolve)(const float* centre, const float* taps, int radius, std::ptrdiff_t step,
+                     std::size_t count, float* out);
+    /// out = 1 / (1 + exp(-(constant + sum over terms of weight * spread))), points [begin, end).
     void (*logistic)(std::size_t begin, std::size_t end, const float* constant,
-                     const float* const* planes, const float* weights, std::size_t terms,
+                     const float* const* spread, const float* weights, std::size_t terms,
                      float* out);
-    /// out = softmax(-energies + sum over terms of weight * planes) over (labels, points) arrays.
-    void (*softmax)(std::size_t points, std::size_t labels, std::size_t begin, std::size_t end,
-                    const float* energies, const float* const* planes, const float* weights,
-                    std::size_t terms, float* out);
+    /// out = softmax(-energies + sum over terms of weight * spread) of rows of labels, a multiple
+    /// of 4, points [begin, end).
+    void (*softmax)(std::size_t labels, std::size_t begin, std::size_t end, const float* energies,
+                    const float* const* spread, const float* weights, std::size_t terms,
+                    float* out);
 };
 
 const TileKernels& portable_tile_kernels();

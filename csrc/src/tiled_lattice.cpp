@@ -537,83 +537,104 @@ void TiledLattice::blur(int channels, Vertices& vertices, bool takes_mean, int t
 }
 
 template <int kChannels>
-void TiledLattice::filter_block(const float* values, std::size_t channels, std::size_t first,
-                                float* out, const FilterOptions& options) const {
+TileValues TiledLattice::values_of(const Tile& tile, const ChannelBlock& block, float* in_tile,
+                                   const float* factors) const {
+    const std::size_t point = tile.rect.top * width_ + tile.rect.left;
+    if (!block.is_direct) return {in_tile, kTileSide * kChannels, {nullptr, 0}};
+    return {block.data + point * kChannels,
+            width_ * kChannels,
+            {factors == nullptr ? nullptr : factors + point, width_}};
+}
+
+template <int kChannels>
+void TiledLattice::load_tile(const Tile& tile, const ChannelBlock& block, const float* factors,
+                             float* in_tile) const {
+    constexpr std::size_t kPointStep = kChannels <= 2 ? 1 : kChannels;
+    constexpr std::size_t kChannelStep = kChannels <= 2 ? kTilePoints : 1;
+    for_rows(tile, [&](std::size_t point, std::size_t place, std::size_t columns) {
+        const Strided<float> row{in_tile + place * kPointStep, kPointStep, kChannelStep};
+        copy_strided({block.data + point * block.point_step, block.point_step, block.channel_step},
+                     row, columns, block.channels);
+        if (factors != nullptr) multiply_points<kChannels>(row, factors + point, columns);
+    });
+}
+
+template <int kChannels>
+void TiledLattice::store_tile(const Tile& tile, const float* in_tile, const float* factors,
+                              const ChannelBlock& block) const {
+    constexpr std::size_t kPointStep = kChannels <= 2 ? 1 : kChannels;
+    constexpr std::size_t kChannelStep = kChannels <= 2 ? kTilePoints : 1;
+    for_rows(tile, [&](std::size_t point, std::size_t place, std::size_t columns) {
+        const Strided<float> to{block.data + point * block.point_step, block.point_step,
+                                block.channel_step};
+        copy_strided({in_tile + place * kPointStep, kPointStep, kChannelStep}, to, columns,
+                     block.channels);
+        if (factors == nullptr) return;
+        for (std::size_t i = 0; i < columns; ++i) {
+            for (std::size_t c = 0; c < block.channels; ++c) {
+                to.data[i * to.point_step + c * to.channel_step] *= factors[point + i];
+            }
+        }
+    });
+}
+
+template <int kChannels>
+void TiledLattice::filter_block(const ChannelBlock& given, const ChannelBlock& wanted,
+                                const FilterOptions& options) const {
     const TileKernels& kernels = tile_kernels();
     const int dims = geometry_.dims;
     const int threads = useful_threads(points_, options.threads);
-    const std::size_t size = (vertices_ + 1) * kChannels;
-    const std::size_t count = std::min<std::size_t>(kChannels, channels - first);
-    const std::size_t point_step = options.planes ? 1 : channels;
-    const std::size_t channel_step = options.planes ? points_ : 1;
-    const Strided<const float> given{values + first * channel_step, point_step, channel_step};
-    const Strided<float> wanted{out + first * channel_step, point_step, channel_step};
-    constexpr std::size_t tile_step = kChannels <= 2 ? 1 : kChannels;
-    constexpr std::size_t tile_channel_step = kChannels <= 2 ? kTilePoints : 1;
     Vertices vertices;
-    vertices.values.assign(size, 0.0F);
-    PooledVector<float>& lattice = vertices.values;
+    vertices.values.assign((vertices_ + 1) * kChannels, 0.0F);
 
     PooledVector<float> sums(threads > 1 ? corner_rows_.size() * kChannels : 0);
+    const std::size_t buffer = given.is_direct ? 0 : kTilePoints * kChannels;
     parallel_items(tiles_.size(), threads, [&](const std::function<std::size_t()>& next) {
-        PooledVector<float> tile_values(kTilePoints * kChannels);
+        PooledVector<float> in_tile(buffer);
         for (std::size_t at = next(); at < tiles_.size(); at = next()) {
             const Tile& tile = tiles_[at];
-            for_rows(tile, [&](std::size_t point, std::size_t place, std::size_t columns) {
-                const Strided<float> in_tile{tile_values.data() + place * tile_step, tile_step,
-                                             tile_channel_step};
-                copy_strided(
-                    {given.data + point * given.point_step, given.point_step, given.channel_step},
-                    in_tile, columns, count);
-                if (options.before != nullptr) {
-                    multiply_points<kChannels>(in_tile, options.before + point, columns);
-                }
-            });
-            kernels.splat(dims, kChannels, view(tile), tile_values.data(),
-                          threads > 1 ? nullptr : lattice.data(),
+            if (!given.is_direct) {
+                load_tile<kChannels>(tile, given, options.before, in_tile.data());
+            }
+            kernels.splat(dims, kChannels, view(tile),
+                          values_of<kChannels>(tile, given, in_tile.data(), options.before),
+                          threads > 1 ? nullptr : vertices.values.data(),
                           threads > 1 ? sums.data() + tile.first_vertex * kChannels : nullptr);
         }
     });
-    if (threads > 1) {
-        // Every thread adds to rows of its own, in the order in which one thread alone would.
-        const std::size_t parts = static_cast<std::size_t>(threads);
-        parallel_items(parts, threads, [&](const std::function<std::size_t()>& next) {
-            for (std::size_t part = next(); part < parts; part = next()) {
-                const auto begin = static_cast<std::int32_t>(1 + vertices_ * part / parts);
-                const auto end = static_cast<std::int32_t>(1 + vertices_ * (part + 1) / parts);
-                for (std::size_t at = 0; at < corner_rows_.size(); ++at) {
-                    const std::int32_t row = corner_rows_[at];
-                    if (row < begin || row >= end) continue;
-                    for (std::size_t c = 0; c < kChannels; ++c) {
-                        lattice[static_cast<std::size_t>(row) * kChannels + c] +=
-                            sums[at * kChannels + c];
-                    }
-                }
-            }
-        });
-    }
+    if (threads > 1) add_sums(kChannels, sums, threads, vertices.values);
 
     const bool takes_mean = options.symmetric && !mode_.there_and_back;
     blur(kChannels, vertices, takes_mean, threads);
     const float* other = takes_mean ? vertices.other.data() : nullptr;
     const float scale = mode_.scale * (takes_mean ? 0.5F : 1.0F);
     parallel_items(tiles_.size(), threads, [&](const std::function<std::size_t()>& next) {
-        PooledVector<float> tile_values(kTilePoints * kChannels);
+        PooledVector<float> in_tile(buffer);
         for (std::size_t at = next(); at < tiles_.size(); at = next()) {
             const Tile& tile = tiles_[at];
             kernels.slice(dims, kChannels, view(tile), vertices.values.data(), other, scale,
-                          tile_values.data());
-            for_rows(tile, [&](std::size_t point, std::size_t place, std::size_t columns) {
-                const Strided<float> in_tile{tile_values.data() + place * tile_step, tile_step,
-                                             tile_channel_step};
-                if (options.after != nullptr) {
-                    multiply_points<kChannels>(in_tile, options.after + point, columns);
-                }
-                copy_strided({in_tile.data, in_tile.point_step, in_tile.channel_step},
-                             {wanted.data + point * wanted.point_step, wanted.point_step,
-                              wanted.channel_step},
-                             columns, count);
-            });
+                          values_of<kChannels>(tile, wanted, in_tile.data(), options.after));
+            if (!wanted.is_direct) {
+                store_tile<kChannels>(tile, in_tile.data(), options.after, wanted);
+            }
+        }
+    });
+}
+
+void TiledLattice::add_sums(std::size_t channels, const PooledVector<float>& sums, int threads,
+                            PooledVector<float>& lattice) const {
+    // Every thread adds to rows of its own, in the order in which one thread alone would.
+    const auto parts = static_cast<std::size_t>(threads);
+    parallel_items(parts, threads, [&](const std::function<std::size_t()>& next) {
+        for (std::size_t part = next(); part < parts; part = next()) {
+            const auto begin = static_cast<std::int32_t>(1 + vertices_ * part / parts);
+            const auto end = static_cast<std::int32_t>(1 + vertices_ * (part + 1) / parts);
+            for (std::size_t at = 0; at < corner_rows_.size(); ++at) {
+                const std::int32_t row = corner_rows_[at];
+                if (row < begin || row >= end) continue;
+                float* to = &lattice[static_cast<std::size_t>(row) * channels];
+                for (std::size_t c = 0; c < channels; ++c) to[c] += sums[at * channels + c];
+            }
         }
     });
 }
@@ -622,22 +643,41 @@ void TiledLattice::filter(const float* values, std::size_t channels, float* out,
                           const FilterOptions& options) const {
     for (std::size_t first = 0; first < channels;) {
         const std::size_t left = channels - first;
-        if (left == 1) {
-            filter_block<1>(values, channels, first, out, options);
-            first += 1;
-        } else if (left == 2) {
-            filter_block<2>(values, channels, first, out, options);
-            first += 2;
-        } else if (left <= 4) {
-            filter_block<4>(values, channels, first, out, options);
-            first += 4;
-        } else if (left <= 8) {
-            filter_block<8>(values, channels, first, out, options);
-            first += 8;
-        } else {
-            filter_block<16>(values, channels, first, out, options);
-            first += 16;
+        std::size_t width = 24;
+        for (const std::size_t fit : {16, 8, 4, 2, 1}) {
+            if (left <= fit) width = fit;
         }
+        // Rows of a width that kernels know need no copies; if they fit 32 bits.
+        const bool is_direct = !options.planes && channels == width && width > 2 &&
+                               kTileSide * width_ * width < std::size_t{1} << 31U;
+        ChannelBlock given{};
+        given.data = const_cast<float*>(values) + first * (options.planes ? points_ : 1);  // read
+        given.point_step = options.planes ? 1 : channels;
+        given.channel_step = options.planes ? points_ : 1;
+        given.channels = std::min(width, left);
+        given.is_direct = is_direct;
+        ChannelBlock wanted = given;
+        wanted.data = out + first * (options.planes ? points_ : 1);
+        switch (width) {
+            case 1:
+                filter_block<1>(given, wanted, options);
+                break;
+            case 2:
+                filter_block<2>(given, wanted, options);
+                break;
+            case 4:
+                filter_block<4>(given, wanted, options);
+                break;
+            case 8:
+                filter_block<8>(given, wanted, options);
+                break;
+            case 16:
+                filter_block<16>(given, wanted, options);
+                break;
+            default:
+                filter_block<24>(given, wanted, options);
+        }
+        first += width;
     }
 }
 

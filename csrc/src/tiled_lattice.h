@@ -66,8 +66,28 @@ class TiledLattice final : public Lattice::Base {
     void for_rows(const Tile& tile, const Body& body) const;
     /// Blur along all axes; for the mean of both orders, `other` in the other one.
     void blur(int channels, Vertices& vertices, bool takes_mean, int threads) const;
+    /// Some channels of an array of values.
+    struct ChannelBlock {
+        float* data;  // of the first point and channel
+        std::size_t point_step;
+        std::size_t channel_step;
+        std::size_t channels;
+        bool is_direct;  // kernels take it as it is
+    };
+
     template <int kChannels>
-    void filter_block(const float* values, std::size_t channels, std::size_t first, float* out,
+    TileValues values_of(const Tile& tile, const ChannelBlock& block, float* in_tile,
+                         const float* factors) const;
+    template <int kChannels>
+    void load_tile(const Tile& tile, const ChannelBlock& block, const float* factors,
+                   float* in_tile) const;
+    template <int kChannels>
+    void store_tile(const Tile& tile, const float* in_tile, const float* factors,
+                    const ChannelBlock& block) const;
+    void add_sums(std::size_t channels, const PooledVector<float>& sums, int threads,
+                  PooledVector<float>& lattice) const;
+    template <int kChannels>
+    void filter_block(const ChannelBlock& given, const ChannelBlock& wanted,
                       const FilterOptions& options) const;
     TileView view(const Tile& tile) const;
 

@@ -11,7 +11,7 @@ namespace weakseg {
 /// Sums over pixels j of exp(-|p_i - p_j|^2 / 2), j = i included, zero outside the frame.
 class PositionKernel {
   public:
-    /// Sigmas in pixels, > 0. Cut off where the Gaussian falls below 1e-5.
+    /// Sigmas in pixels, > 0. Cut off at four of them: 6e-5 of the sum is lost.
     PositionKernel(std::size_t height, std::size_t width, float sigma_x_pixels,
                    float sigma_y_pixels);
 
@@ -22,7 +22,8 @@ class PositionKernel {
     std::size_t points() const { return height_ * width_; }
 
   private:
-    void filter_plane(const float* values, float* out, const FilterOptions& options) const;
+    void filter_rows(const float* values, std::size_t channels, float* out,
+                     const FilterOptions& options) const;
 
     std::size_t height_;
     std::size_t width_;

@@ -529,7 +529,7 @@ struct Few {
 
 /// Splat of one or two channels: products in vectors, sums in tables in the nearest cache.
 template <int kDims, int kChannels>
-void splat_few(const TileView& tile, const float* values, float* lattice, float* sums) {
+void splat_few(const TileView& tile, const TileValues& values, float* lattice, float* sums) {
     using Layout = TableLayout<kDims>;
     constexpr int kTableFloats = Layout::kBlocks * kLanesPerBlock * kChannels;
     // Copies, used in turn: adding twice to one place waits for the first sum to be stored.
@@ -550,7 +550,7 @@ void splat_few(const TileView& tile, const float* values, float* lattice, float*
             Floats value[kChannels];
             for (int c = 0; c < kChannels; ++c) {
                 // Lanes past the end hold other groups' points, or none.
-                const float* plane = values + c * kTilePoints;
+                const float* plane = values.data + c * kTilePoints;
                 value[c] = reinterpret_cast<Floats>(
                     valid & reinterpret_cast<Ints>(gather(plane, valid & corners.place)));
                 hub[c] = multiply_add(corners.weight[0], value[c], hub[c]);
@@ -593,48 +593,56 @@ void splat_few(const TileView& tile, const float* values, float* lattice, float*
     }
 }
 
-/// Weights and table rows of a vector of records, point by point.
+/// Weights, table rows and values of a vector of records, point by point.
 template <int kDims>
 struct Staged {
     alignas(64) float weight[kDims + 1][kLanes];
     alignas(64) std::uint32_t lane[kDims][kLanes];
-    alignas(64) std::uint32_t place[kLanes];
+    alignas(64) std::uint32_t value[kLanes];
 
-    Staged(const TileView& tile, std::uint32_t at, int channels) {
+    Staged(const TileView& tile, std::uint32_t at, int channels, std::size_t row_step,
+           const PointFactors& factors) {
         const Corners<kDims> corners(tile, at);
+        const Ints row = corners.place >> kTileShift;
+        const Ints column = corners.place & (static_cast<std::int32_t>(kTileSide) - 1);
+        Floats unit = Floats{} + kWeightUnit;
+        if (factors.data != nullptr) {
+            const Ints place = row * static_cast<std::int32_t>(factors.row_step) + column;
+            unit *= gather(factors.data, place);
+        }
         for (int level = 0; level <= kDims; ++level) {
-            store(weight[level], corners.weight[level] * kWeightUnit);
+            store(weight[level], corners.weight[level] * unit);
         }
         for (int level = 0; level < kDims; ++level) {
             store(lane[level], lane_of<kDims>(corners.lanes, level) * channels);
         }
-        store(place, corners.place * channels);
+        store(value, row * static_cast<std::int32_t>(row_step) + column * channels);
     }
 };
 
-/// A point's values in registers.
+/// Channels in as few registers as may be.
 template <int kChannels>
-struct Row {
-    typedef float Part __attribute__((vector_size((kChannels < kLanes ? kChannels : kLanes) * 4)));
-    static constexpr int kParts = kChannels < kLanes ? 1 : kChannels / kLanes;
-    Part part[kParts];
+struct RowParts {
+    static constexpr int kWidest = kChannels % 16 == 0 ? 16 : (kChannels % 8 == 0 ? 8 : 4);
+    static constexpr int kWidth = kWidest < kLanes ? kWidest : kLanes;
+    static constexpr int kParts = kChannels / kWidth;
+    typedef float Part __attribute__((vector_size(kWidth * sizeof(float))));
 
-    static Row load(const float* from) {
-        Row row;
-        std::memcpy(row.part, from, sizeof(row.part));
-        return row;
+    static Part load(const float* from, int part) {
+        Part values;
+        std::memcpy(&values, from + part * kWidth, sizeof(values));
+        return values;
     }
-    void store_to(float* to) const { std::memcpy(to, part, sizeof(part)); }
-    void add(float weight, const Row& other) {
-        for (int i = 0; i < kParts; ++i) part[i] += weight * other.part[i];
+    static void store(float* to, int part, Part values) {
+        std::memcpy(to + part * kWidth, &values, sizeof(values));
     }
 };
 
 /// Splat of rows of channels.
 template <int kDims, int kChannels>
-void splat_rows(const TileView& tile, const float* values, float* lattice, float* sums) {
+void splat_rows(const TileView& tile, const TileValues& values, float* lattice, float* sums) {
     using Layout = TableLayout<kDims>;
-    using Values = Row<kChannels>;
+    using Parts = RowParts<kChannels>;
     constexpr int kTableFloats = Layout::kBlocks * kLanesPerBlock * kChannels;
     alignas(64) float table[kTableFloats];
     for (std::uint32_t g = 0; g < tile.group_count; ++g) {
@@ -642,19 +650,19 @@ void splat_rows(const TileView& tile, const float* values, float* lattice, float
         const std::uint32_t end = tile.groups[g + 1].first_record;
         std::memset(table, 0, sizeof(table));
         for (std::uint32_t at = group.first_record; at < end; at += kLanes) {
-            const Staged<kDims> staged(tile, at, kChannels);
+            const Staged<kDims> staged(tile, at, kChannels, values.row_step, values.factors);
             const std::uint32_t count = end - at < kLanes ? end - at : kLanes;
             for (std::uint32_t i = 0; i < count; ++i) {
-                const Values value = Values::load(values + staged.place[i]);
-                float* const hub = table + Layout::kHubLane * kChannels;
-                Values sum = Values::load(hub);
-                sum.add(staged.weight[0][i], value);
-                sum.store_to(hub);
-                for (int level = 0; level < kDims; ++level) {
-                    float* const row = table + staged.lane[level][i];
-                    sum = Values::load(row);
-                    sum.add(staged.weight[level + 1][i], value);
-                    sum.store_to(row);
+                const float* const from = values.data + staged.value[i];
+                for (int part = 0; part < Parts::kParts; ++part) {
+                    const auto value = Parts::load(from, part);
+                    const auto add = [&](float* row, float weight) {
+                        Parts::store(row, part, Parts::load(row, part) + weight * value);
+                    };
+                    add(table + Layout::kHubLane * kChannels, staged.weight[0][i]);
+                    for (int level = 0; level < kDims; ++level) {
+                        add(table + staged.lane[level][i], staged.weight[level + 1][i]);
+                    }
                 }
             }
         }
@@ -694,7 +702,7 @@ inline Floats look_up_level(const float* table, Ints lanes, int level) {
 /// Slice of one or two channels: a group's table lies in registers.
 template <int kDims, int kChannels>
 void slice_few(const TileView& tile, const float* lattice, const float* other, float scale,
-               float* values) {
+               const TileValues& values) {
     using Layout = TableLayout<kDims>;
     constexpr int kLanesInAll = Layout::kBlocks * kLanesPerBlock;
     alignas(64) float table[kChannels * kLanesInAll] = {};
@@ -719,7 +727,8 @@ void slice_few(const TileView& tile, const float* lattice, const float* other, f
             const std::uint32_t count = end - at < kLanes ? end - at : kLanes;
             for (std::uint32_t i = 0; i < count; ++i) {
                 for (int c = 0; c < kChannels; ++c) {
-                    values[static_cast<std::uint32_t>(c) * kTilePoints + place[i]] = sliced[c][i];
+                    values.data[static_cast<std::uint32_t>(c) * kTilePoints + place[i]] =
+                        sliced[c][i];
                 }
             }
         }
@@ -729,33 +738,35 @@ void slice_few(const TileView& tile, const float* lattice, const float* other, f
 /// Slice of rows of channels.
 template <int kDims, int kChannels>
 void slice_rows(const TileView& tile, const float* lattice, const float* other, float scale,
-                float* values) {
+                const TileValues& values) {
     using Layout = TableLayout<kDims>;
-    using Values = Row<kChannels>;
+    using Parts = RowParts<kChannels>;
     alignas(64) float table[Layout::kBlocks * kLanesPerBlock * kChannels];
+    const float* const hub = table + Layout::kHubLane * kChannels;
     for (std::uint32_t g = 0; g < tile.group_count; ++g) {
         const HubGroup& group = tile.groups[g];
         const std::uint32_t end = tile.groups[g + 1].first_record;
         fill_table<kDims, kChannels, false>(tile, group, lattice, other, scale, table);
-        const Values hub = Values::load(table + Layout::kHubLane * kChannels);
         for (std::uint32_t at = group.first_record; at < end; at += kLanes) {
-            const Staged<kDims> staged(tile, at, kChannels);
+            const Staged<kDims> staged(tile, at, kChannels, values.row_step, values.factors);
             const std::uint32_t count = end - at < kLanes ? end - at : kLanes;
             for (std::uint32_t i = 0; i < count; ++i) {
-                Values sum{};
-                sum.add(staged.weight[0][i], hub);
-                for (int level = 0; level < kDims; ++level) {
-                    sum.add(staged.weight[level + 1][i],
-                            Values::load(table + staged.lane[level][i]));
+                float* const to = values.data + staged.value[i];
+                for (int part = 0; part < Parts::kParts; ++part) {
+                    auto sum = staged.weight[0][i] * Parts::load(hub, part);
+                    for (int level = 0; level < kDims; ++level) {
+                        sum += staged.weight[level + 1][i] *
+                               Parts::load(table + staged.lane[level][i], part);
+                    }
+                    Parts::store(to, part, sum);
                 }
-                sum.store_to(values + staged.place[i]);
             }
         }
     }
 }
 
 template <int kDims>
-void splat_any(int channels, const TileView& tile, const float* values, float* lattice,
+void splat_any(int channels, const TileView& tile, const TileValues& values, float* lattice,
                float* sums) {
     switch (channels) {
         case 1:
@@ -766,12 +777,14 @@ void splat_any(int channels, const TileView& tile, const float* values, float* l
             return splat_rows<kDims, 4>(tile, values, lattice, sums);
         case 8:
             return splat_rows<kDims, 8>(tile, values, lattice, sums);
-        default:
+        case 16:
             return splat_rows<kDims, 16>(tile, values, lattice, sums);
+        default:
+            return splat_rows<kDims, 24>(tile, values, lattice, sums);
     }
 }
 
-void splat(int dims, int channels, const TileView& tile, const float* values, float* lattice,
+void splat(int dims, int channels, const TileView& tile, const TileValues& values, float* lattice,
            float* sums) {
     if (dims == 2) return splat_any<2>(channels, tile, values, lattice, sums);
     return splat_any<5>(channels, tile, values, lattice, sums);
@@ -779,7 +792,7 @@ void splat(int dims, int channels, const TileView& tile, const float* values, fl
 
 template <int kDims>
 void slice_any(int channels, const TileView& tile, const float* lattice, const float* other,
-               float scale, float* values) {
+               float scale, const TileValues& values) {
     switch (channels) {
         case 1:
             return slice_few<kDims, 1>(tile, lattice, other, scale, values);
@@ -789,13 +802,15 @@ void slice_any(int channels, const TileView& tile, const float* lattice, const f
             return slice_rows<kDims, 4>(tile, lattice, other, scale, values);
         case 8:
             return slice_rows<kDims, 8>(tile, lattice, other, scale, values);
-        default:
+        case 16:
             return slice_rows<kDims, 16>(tile, lattice, other, scale, values);
+        default:
+            return slice_rows<kDims, 24>(tile, lattice, other, scale, values);
     }
 }
 
 void slice(int dims, int channels, const TileView& tile, const float* lattice, const float* other,
-           float scale, float* values) {
+           float scale, const TileValues& values) {
     if (dims == 2) return slice_any<2>(channels, tile, lattice, other, scale, values);
     return slice_any<5>(channels, tile, lattice, other, scale, values);
 }
@@ -812,8 +827,17 @@ void blur_rows(const BlurAxis& axis, std::size_t begin, std::size_t end, const f
         const float* above = source + static_cast<std::size_t>(pair[1]) * kChannels;
         const float* centre = source + row * kChannels;
         float* to = target + row * kChannels;
-        for (int c = 0; c < kChannels; ++c) {
-            to[c] = centre_factor * centre[c] + axis.weight * (below[c] + above[c]);
+        if constexpr (kChannels < 4) {
+            for (int c = 0; c < kChannels; ++c) {
+                to[c] = centre_factor * centre[c] + axis.weight * (below[c] + above[c]);
+            }
+        } else {
+            using Parts = RowParts<kChannels>;
+            for (int part = 0; part < Parts::kParts; ++part) {
+                const auto sides = Parts::load(below, part) + Parts::load(above, part);
+                Parts::store(to, part,
+                             centre_factor * Parts::load(centre, part) + axis.weight * sides);
+            }
         }
     }
 }
@@ -829,72 +853,64 @@ void blur(int channels, const BlurAxis& axis, std::size_t begin, std::size_t end
             return blur_rows<4>(axis, begin, end, source, target);
         case 8:
             return blur_rows<8>(axis, begin, end, source, target);
-        default:
+        case 16:
             return blur_rows<16>(axis, begin, end, source, target);
+        default:
+            return blur_rows<24>(axis, begin, end, source, target);
     }
 }
 
 // ---- convolution
 
-void convolve_row(const float* padded, const float* taps, int radius, std::size_t width,
-                  float* out) {
-    const float* centre = padded + radius;
-    std::size_t x = 0;
-    for (; x + kLanes <= width; x += kLanes) {
-        Floats sum = load_floats(centre + x) * taps[0];
-        for (int k = 1; k <= radius; ++k) {
-            sum = multiply_add(load_floats(centre + x - k) + load_floats(centre + x + k),
-                               Floats{} + taps[k], sum);
-        }
-        store(out + x, sum);
+/// One vector of sums over taps; places of a tap's two values are `step` floats further off each.
+inline Floats convolve_at(const float* centre, const float* taps, int radius, std::ptrdiff_t step) {
+    Floats sum = load_floats(centre) * taps[0];
+    for (int k = 1; k <= radius; ++k) {
+        const Floats both = load_floats(centre - k * step) + load_floats(centre + k * step);
+        sum = multiply_add(both, Floats{} + taps[k], sum);
     }
-    for (; x < width; ++x) {
-        const float* at = centre + x;
-        float sum = at[0] * taps[0];
-        for (int k = 1; k <= radius; ++k) sum += (at[-k] + at[k]) * taps[k];
-        out[x] = sum;
-    }
+    return sum;
 }
 
-void convolve_column(const float* const* rows, const float* taps, int radius, std::size_t width,
-                     float* out) {
-    std::size_t x = 0;
-    for (; x + kLanes <= width; x += kLanes) {
-        Floats sum = load_floats(rows[0] + x) * taps[0];
-        for (int k = 1; k <= radius; ++k) {
-            sum = multiply_add(load_floats(rows[-k] + x) + load_floats(rows[k] + x),
-                               Floats{} + taps[k], sum);
-        }
-        store(out + x, sum);
+void convolve(const float* centre, const float* taps, int radius, std::ptrdiff_t step,
+              std::size_t count, float* out) {
+    std::size_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) {
+        store(out + i, convolve_at(centre + i, taps, radius, step));
     }
-    for (; x < width; ++x) {
-        float sum = rows[0][x] * taps[0];
-        for (int k = 1; k <= radius; ++k) sum += (rows[-k][x] + rows[k][x]) * taps[k];
-        out[x] = sum;
+    for (; i < count; ++i) {
+        float sum = centre[i] * taps[0];
+        for (int k = 1; k <= radius; ++k) {
+            sum += (centre[static_cast<std::ptrdiff_t>(i) - k * step] +
+                    centre[static_cast<std::ptrdiff_t>(i) + k * step]) *
+                   taps[k];
+        }
+        out[i] = sum;
     }
 }
 
 // ---- mean field
 
-/// exp(x) to some 2e-7 of its size; 0 below -87.
-inline Floats exponential(Floats x) {
-    const Floats low = Floats{} - 87.0F;
-    const Ints vanishes = x < low;
-    const Floats bounded = vanishes ? low : (x > 88.0F ? Floats{} + 88.0F : x);
-    // exp(x) = 2^n exp(r), |r| <= ln(2) / 2, with ln(2) in two parts so that r is exact.
-    const Ints n = round_to_ints(bounded * 1.44269504F);
-    const Floats whole = to_floats(n);
-    const Floats r = multiply_add(whole, Floats{} + 2.12194440e-4F,
-                                  multiply_add(whole, Floats{} - 0.693359375F, bounded));
-    Floats sum = Floats{} + 1.0F / 720.0F;
-    sum = multiply_add(sum, r, Floats{} + 1.0F / 120.0F);
-    sum = multiply_add(sum, r, Floats{} + 1.0F / 24.0F);
-    sum = multiply_add(sum, r, Floats{} + 1.0F / 6.0F);
-    sum = multiply_add(sum, r, Floats{} + 0.5F);
-    sum = multiply_add(sum, r, Floats{} + 1.0F);
-    sum = multiply_add(sum, r, Floats{} + 1.0F);
-    const Floats power = reinterpret_cast<Floats>((n + 127) << 23);
-    return vanishes ? Floats{} : sum * power;
+/// exp(x) to some 2e-7 of its size; 0 below -87. For vectors of any width.
+template <class Vector, class Integers>
+inline Vector exponential(Vector x) {
+    const Vector low = Vector{} - 87.0F;
+    const Integers vanishes = x < low;
+    const Vector bounded = vanishes ? low : (x > 88.0F ? Vector{} + 88.0F : x);
+    // exp(x) = 2^n exp(r), |r| <= ln(2) / 2, with ln(2) in two parts so that r is exact. Floats of
+    // this size have no room for a fraction.
+    const Vector magic = Vector{} + 12582912.0F;
+    const Vector whole = (bounded * 1.44269504F + magic) - magic;
+    const Vector r = (bounded - whole * 0.693359375F) + whole * 2.12194440e-4F;
+    Vector sum = Vector{} + 1.0F / 720.0F;
+    sum = sum * r + 1.0F / 120.0F;
+    sum = sum * r + 1.0F / 24.0F;
+    sum = sum * r + 1.0F / 6.0F;
+    sum = sum * r + 0.5F;
+    sum = sum * r + 1.0F;
+    sum = sum * r + 1.0F;
+    const Integers power = (__builtin_convertvector(whole, Integers) + 127) << 23;
+    return vanishes ? Vector{} : sum * reinterpret_cast<Vector>(power);
 }
 
 /// Load kLanes floats, or the `count` that are left.
@@ -917,43 +933,76 @@ void logistic(std::size_t begin, std::size_t end, const float* constant, const f
         for (std::size_t m = 0; m < terms; ++m) {
             x = multiply_add(load_some(planes[m] + i, end - i), Floats{} + weights[m], x);
         }
-        const Floats power = exponential(x > 0.0F ? -x : x);  // at most 1
+        const Floats power = exponential<Floats, Ints>(x > 0.0F ? -x : x);  // at most 1
         const Floats larger = 1.0F / (1.0F + power);
         store_some(out + i, x > 0.0F ? larger : power * larger, end - i);
     }
 }
 
-void softmax(std::size_t points, std::size_t labels, std::size_t begin, std::size_t end,
-             const float* energies, const float* const* planes, const float* weights,
-             std::size_t terms, float* out) {
-    for (std::size_t i = begin; i < end; i += kLanes) {
-        const std::size_t count = end - i;
-        Floats largest{};
-        for (std::size_t k = 0; k < labels; ++k) {
-            Floats x = -load_some(energies + k * points + i, count);
+/// Vectors of any width.
+template <int kWidth>
+struct Vectors {
+    typedef float Part __attribute__((vector_size(kWidth * sizeof(float))));
+    typedef std::int32_t PartInts __attribute__((vector_size(kWidth * sizeof(float))));
+};
+
+/// Softmax of rows of labels, a multiple of kWidth.
+template <int kWidth>
+void softmax_rows(std::size_t labels, std::size_t begin, std::size_t end, const float* energies,
+                  const float* const* spread, const float* weights, std::size_t terms, float* out) {
+    using Part = typename Vectors<kWidth>::Part;
+    using PartInts = typename Vectors<kWidth>::PartInts;
+    const std::size_t parts = labels / kWidth;
+    for (std::size_t i = begin; i < end; ++i) {
+        float* const row = out + i * labels;
+        Part largest{};
+        for (std::size_t p = 0; p < parts; ++p) {
+            const std::size_t at = i * labels + p * kWidth;
+            Part x;
+            std::memcpy(&x, energies + at, sizeof(x));
+            x = -x;
             for (std::size_t m = 0; m < terms; ++m) {
-                x = multiply_add(load_some(planes[m] + k * points + i, count),
-                                 Floats{} + weights[m], x);
+                Part more;
+                std::memcpy(&more, spread[m] + at, sizeof(more));
+                x += weights[m] * more;
             }
-            largest = k == 0 ? x : (x > largest ? x : largest);
-            store_some(out + k * points + i, x, count);
+            largest = p == 0 ? x : (x > largest ? x : largest);
+            std::memcpy(row + p * kWidth, &x, sizeof(x));
         }
-        Floats sum{};
-        for (std::size_t k = 0; k < labels; ++k) {
-            const Floats power = exponential(load_some(out + k * points + i, count) - largest);
-            sum += power;
-            store_some(out + k * points + i, power, count);
+        float most = largest[0];
+        for (int lane = 1; lane < kWidth; ++lane)
+            most = largest[lane] > most ? largest[lane] : most;
+        Part sums{};
+        for (std::size_t p = 0; p < parts; ++p) {
+            Part x;
+            std::memcpy(&x, row + p * kWidth, sizeof(x));
+            x = exponential<Part, PartInts>(x - most);
+            sums += x;
+            std::memcpy(row + p * kWidth, &x, sizeof(x));
         }
-        const Floats inverse = 1.0F / sum;
-        for (std::size_t k = 0; k < labels; ++k) {
-            store_some(out + k * points + i, load_some(out + k * points + i, count) * inverse,
-                       count);
+        float sum = sums[0];
+        for (int lane = 1; lane < kWidth; ++lane) sum += sums[lane];
+        const float inverse = 1.0F / sum;
+        for (std::size_t p = 0; p < parts; ++p) {
+            Part x;
+            std::memcpy(&x, row + p * kWidth, sizeof(x));
+            x *= inverse;
+            std::memcpy(row + p * kWidth, &x, sizeof(x));
         }
     }
 }
 
-constexpr TileKernels kKernels{locate,       splat,           slice,    blur,
-                               convolve_row, convolve_column, logistic, softmax};
+void softmax(std::size_t labels, std::size_t begin, std::size_t end, const float* energies,
+             const float* const* spread, const float* weights, std::size_t terms, float* out) {
+    constexpr int kWidth = kLanes < 8 ? kLanes : 8;
+    if (labels % kWidth == 0) {
+        softmax_rows<kWidth>(labels, begin, end, energies, spread, weights, terms, out);
+    } else {
+        softmax_rows<4>(labels, begin, end, energies, spread, weights, terms, out);
+    }
+}
+
+constexpr TileKernels kKernels{locate, splat, slice, blur, convolve, logistic, softmax};
 
 }  // namespace
 }  // namespace weakseg
