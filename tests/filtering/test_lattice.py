@@ -17,6 +17,7 @@ from weakseg.data import read_frame
 from weakseg.filtering import (
     NORMALISATIONS,
     QUALITIES,
+    Backend,
     Lattice,
     Normalisation,
     Quality,
@@ -154,7 +155,7 @@ def test_threads_change_nothing(threads: int, rng: np.random.Generator) -> None:
 def test_threads_change_no_frame_of_a_batch(
     threads: int, normalisation: Normalisation, rng: np.random.Generator
 ) -> None:
-    # More frames than threads, as many, and fewer: whole frames for a thread, or parts of one.
+    # Fewer threads than frames, as many, and more.
     features = rng.normal(size=(3, 20000, 2)).astype(np.float32)
     values = rng.random((3, 20000, 2), dtype=np.float32)
     serial = Lattice(features, threads=1).filter(values, normalisation=normalisation)
@@ -178,6 +179,21 @@ def test_symmetric_operator_is_its_own_transpose(rng: np.random.Generator) -> No
     one_order = Lattice(features, symmetric=False).filter(identity)
     assert np.abs(one_order - one_order.T).max() > 1e-3
     np.testing.assert_allclose(operator, (one_order + one_order.T) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["native", "torch"])
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_operator_of_a_frame_is_its_own_transpose(
+    quality: Quality, backend: Backend, plume: FrameArray
+) -> None:
+    frame = plume[::6, ::6]  # (8, 11, 3)
+    sigmas: dict[str, Any] = {"sigma_xy_pixels": 3, "sigma_rgb_levels": 20}
+    lattice = Lattice.from_image(frame, **sigmas, quality=quality, backend=backend)
+    operator = lattice.filter(np.eye(88, dtype=np.float32))
+    assert operator.max() > 0.5
+    np.testing.assert_allclose(operator, operator.T, atol=1e-6)
+    planes = lattice.filter(np.eye(88, dtype=np.float32).reshape(88, 8, 11))
+    np.testing.assert_allclose(planes.reshape(88, 88), operator, atol=1e-6)
 
 
 def test_high_operator_is_symmetric_and_positive(rng: np.random.Generator) -> None:
@@ -264,10 +280,15 @@ def test_bad_arguments_are_refused(plume: FrameArray) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_process_can_filter(rng: np.random.Generator) -> None:
-    features = rng.normal(size=(40000, 2)).astype(np.float32)
-    gaussian_filter(features, features, threads=2)
+    features = rng.normal(size=(2, 40000, 2)).astype(np.float32)
+
+    def run() -> None:
+        Lattice(features[0], threads=2).filter(features[0])
+        Lattice(features, threads=2).filter(features)
+
+    run()
     child = os.fork()
     if child == 0:
-        gaussian_filter(features, features, threads=2)
+        run()
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0

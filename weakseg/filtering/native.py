@@ -28,9 +28,9 @@ _T = TypeVar("_T")
 class NativeLattice:
     """One C++ lattice for each point set of a batch: no number of one reaches another.
 
-    Of a batch with a frame for every thread, each thread takes whole frames; of a smaller one the
-    frames go one after the other, with all threads inside each. Threads live for one call only, so
-    forked processes may use this too, and their number does not change the result.
+    The frames go side by side, a thread each; threads left over are shared among them. Threads live
+    for one call only, so forked processes may use this too, and their number does not change the
+    result.
     """
 
     def __init__(self, lattices: Sequence[_core.Lattice], *, threads: int) -> None:
@@ -108,14 +108,17 @@ class NativeLattice:
 
 def _for_each(frames: int, work: Callable[[int, int], _T], *, threads: int) -> list[_T]:
     """Call `work` with every frame's number and the threads that it may use."""
-    workers = threads or count_processors()
-    if workers == 1 or frames < workers:
-        return [work(frame, threads) for frame in range(frames)]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(work, range(frames), repeat(1)))
+    if frames == 1:
+        return [work(0, threads)]
+    available = threads or _count_processors()
+    inside = max(1, available // frames)
+    if available == 1:
+        return [work(frame, inside) for frame in range(frames)]
+    with ThreadPoolExecutor(min(frames, available)) as pool:
+        return list(pool.map(work, range(frames), repeat(inside)))
 
 
-def count_processors() -> int:
+def _count_processors() -> int:
     """Return how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

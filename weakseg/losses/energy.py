@@ -28,8 +28,9 @@ References:
     Tang, Perazzi, Djelouah, Ben Ayed, Schroers and Boykov, "On Regularized Losses for
     Weakly-supervised CNN Segmentation", ECCV 2018. We take the mean over both orders of the
     lattice's blur, which makes A symmetric and the gradient exact; the usual lattice takes one
-    order. Its sums are 0.71 times ours (measured on pydensecrf's), which are nearer to the
-    formula.
+    order, and loses more where it is empty. Its sums are 0.56 to 0.66 times ours (pydensecrf's on 8
+    photos of 256 pixels, by a reach of 50 pixels and 15 or 25 levels), which are nearer to the
+    formula: some 5 % low.
 """
 
 from __future__ import annotations
