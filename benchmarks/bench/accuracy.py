@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bench import contenders
-from bench.frames import Frame, Frames, class_probabilities, one_hot, size_of
+from bench.frames import Floats32, Frame, Frames, class_probabilities, one_hot, size_of
+from weakseg import _core
 from weakseg.filtering import Lattice, bilateral_features
 
 Floats64 = npt.NDArray[np.float64]
@@ -19,17 +22,42 @@ SIGMA_RGB_LEVELS = 15.0
 SIGMA_XY_SHARE = 50 / 512
 """Reach in the frame, in shares of its longer side."""
 
-STANDARD = "standard (symmetric=False)"
+COMPATIBLE = "pydensecrf's lattice"
+ONE_ORDER = "symmetric=False"
 DEFAULT = "default"
 HIGH = 'quality="high"'
 
+Filter = Callable[[Floats32], Floats32]
+"""From (C, H, W) values to their sums."""
 
-def modes() -> dict[str, dict[str, Any]]:
-    """Return the lattice's modes by name, each with its settings."""
-    found: dict[str, dict[str, Any]] = {STANDARD: {"symmetric": False}, DEFAULT: {}}
+
+def modes() -> dict[str, Callable[[Frame], Filter]]:
+    """Return the lattice's modes by name: what builds each over a frame."""
+    found: dict[str, Callable[[Frame], Filter]] = {}
+    if hasattr(_core.Lattice, "from_image"):
+        found[COMPATIBLE] = _build_compatible
+    found[ONE_ORDER] = partial(_build, symmetric=False)
+    found[DEFAULT] = _build
     if "quality" in inspect.signature(Lattice).parameters:
-        found[HIGH] = {"quality": "high"}
+        found[HIGH] = partial(_build, quality="high")
     return found
+
+
+def _build(frame: Frame, **settings: Any) -> Filter:
+    lattice = contenders.build_lattice(frame, **_sigmas(frame), threads=1, **settings)
+    return partial(contenders.filter_planes, lattice)
+
+
+def _build_compatible(frame: Frame) -> Filter:
+    core: Any = _core
+    lattice = core.Lattice.from_image(frame, **_sigmas(frame), compatible=True, threads=1)
+
+    def apply(values: Floats32) -> Floats32:
+        planes = values.reshape(len(values), -1)
+        found = lattice.filter(planes, planes=True, symmetric=False, threads=1)
+        return np.asarray(found).reshape(values.shape)
+
+    return apply
 
 
 def measure(frames: Frames, *, side: int, samples: int) -> dict[tuple[str, str, str], list[float]]:
@@ -47,9 +75,8 @@ def measure(frames: Frames, *, side: int, samples: int) -> dict[tuple[str, str, 
         columns = np.concatenate([*kinds.values(), ones])
         picked = np.random.default_rng(scene).permutation(side * side)[:samples]
         exact = exact_sums(_features(frame), columns.reshape(len(columns), -1).T, picked)
-        for mode, settings in modes().items():
-            lattice = contenders.build_lattice(frame, **_sigmas(frame), threads=1, **settings)
-            found = contenders.filter_planes(lattice, columns)
+        for mode, build in modes().items():
+            found = build(frame)(columns)
             rows = found.reshape(len(columns), -1).T[picked].astype(np.float64)
             for index, kind in enumerate(kinds):
                 part = slice(index * CHANNELS, (index + 1) * CHANNELS)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,24 @@ def lattice_bytes(scene: Scene) -> int | None:
     return found
 
 
-def peak_bytes(work: Work) -> int | None:
-    """Return by how much one call raises the resident memory, at its peak; None if not told."""
-    work(0)
+def peak_bytes(contender: str, scene: Scene, small: Scene) -> int | None:
+    """Return by how much one call raises the resident memory at its peak; None if not told.
+
+    It is measured in a process of its own: in this one, memory that is kept for the next call
+    would not count. What the first call of all needs, it needs on the `small` scene.
+    """
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak_here, (contender, scene, small))
+
+
+def _peak_here(contender: str, scene: Scene, small: Scene) -> int | None:
+    makers: dict[str, Callable[[list[Scene]], Work]] = {
+        "loss filter": contenders.loss_filter,
+        "mean field": contenders.mean_field,
+        "pydensecrf": contenders.pydensecrf,
+    }
+    makers[contender]([small])(0)
+    work = makers[contender]([scene])
     _return_free_pages()
     try:
         # 5 sets the peak back to what is resident now: see proc(5).

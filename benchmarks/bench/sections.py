@@ -269,42 +269,43 @@ def _hashing(threads: int) -> Work:
     return work
 
 
-def memory_use(bench: Bench, size: Size = (SIDE, SIDE)) -> str:
+def memory_use(bench: Bench) -> str:
     """Measure what the lattice holds, what a call needs, and what 1,000 calls leave behind."""
-    pixels, rows = size[0] * size[1], []
-    scenes = bench.scenes(size, 2)
-    held = [memory.lattice_bytes(scene) for scene in scenes]
-    known = [bytes_held / pixels for bytes_held in held if bytes_held is not None]
+    size = (SIDE, SIDE) if bench.quick else LARGE
+    pixels = size[0] * size[1]
+    scene, small = bench.scenes(size, 2)[0], bench.scenes((64, 64), 2)
+    held = [memory.lattice_bytes(scene) for scene in bench.scenes((SIDE, SIDE), 2)]
+    known = [bytes_held / SIDE**2 for bytes_held in held if bytes_held is not None]
     bench.figures.add("loss filter", "lattice B/pixel", known)
-    works = {
-        "loss filter": contenders.loss_filter(scenes),
-        "mean field": contenders.mean_field(scenes),
-    }
-    small = bench.scenes((64, 64), 2)
-    repeated = {
-        "loss filter": contenders.loss_filter(small),
-        "mean field": contenders.mean_field(small),
-    }
+    works = {"loss filter": contenders.loss_filter(small)}
+    if not bench.quick:
+        works["mean field"] = contenders.mean_field(small)
     for what, work in works.items():
-        if (peak := memory.peak_bytes(work)) is not None:
-            bench.figures.add(what, "peak B/pixel", [peak / pixels])
-        if (growth := memory.growth_bytes(repeated[what], calls=1000)) is not None:
-            bench.figures.add(what, "growth B/call", [growth / 1000])
+        growth = memory.growth_bytes(work, calls=1000)
+        bench.figures.add(what, "growth B/call", [] if growth is None else [growth / 1000])
+    rivals = [RIVAL] if contenders.has_pydensecrf() and not bench.quick else []
+    rows = []
+    for what in [*works, *rivals]:
+        peak = memory.peak_bytes(what, scene, small[0])
+        bench.figures.add(what, "peak B/pixel", [] if peak is None else [peak / pixels])
         quantities = ("lattice B/pixel", "peak B/pixel", "growth B/call")
         rows.append([what, *(bench.figures.show(what, quantity) for quantity in quantities)])
-    if contenders.has_pydensecrf():
-        peak = memory.peak_bytes(contenders.pydensecrf(scenes))
-        bench.figures.add(RIVAL, "peak B/pixel", [] if peak is None else [peak / pixels])
-        rows.append([RIVAL, "-", bench.figures.show(RIVAL, "peak B/pixel"), "-"])
-    head = ["case", "lattice B/pixel", "peak B/pixel", "growth over 1,000 calls, B/call"]
-    return table(f"Memory, {size[0]} x {size[1]}, C = 2", head, rows)
+    head = [
+        "case",
+        f"lattice B/pixel, {SIDE} x {SIDE}",
+        f"peak of a call B/pixel, {size[0]} x {size[1]}",
+        "growth over 1,000 calls, B/call",
+    ]
+    return table("Memory, C = 2", head, rows)
 
 
 def exactness(bench: Bench) -> str:
     """Compare every mode of the lattice with exact sums in float64."""
     side = 256 if bench.quick else SIDE
     samples = 300 if bench.quick else 1000
-    found = accuracy.measure(bench.frames, side=side, samples=samples)
+    # Of more frames than are timed: the error differs from one to the next.
+    frames = Frames(bench.frames.folder, scenes=3 if bench.quick else 8)
+    found = accuracy.measure(frames, side=side, samples=samples)
     for (mode, values, form), errors in found.items():
         bench.figures.add(mode, f"relative L2 error {form}", errors, values=values, side=side)
     rows = []
@@ -318,8 +319,8 @@ def exactness(bench: Bench) -> str:
     head = ["lattice", "soft, raw", "soft, by row", "one-hot, raw", "one-hot, by row"]
     reach = accuracy.SIGMA_XY_SHARE * side
     title = (
-        f"Relative L2 error against exact sums (float64) at {samples} pixels of {side} x {side} "
-        f"frames, sigma_rgb {accuracy.SIGMA_RGB_LEVELS:g}, sigma_xy {reach:g}; {accuracy.CHANNELS} "
-        "classes; raw: at the best scale"
+        f"Relative L2 error against exact sums (float64), median of {frames.scenes} frames of "
+        f"{side} x {side} at {samples} pixels each; sigma_rgb {accuracy.SIGMA_RGB_LEVELS:g}, "
+        f"sigma_xy {reach:g}, {accuracy.CHANNELS} classes; raw is at the best scale"
     )
     return table(title, head, rows)
