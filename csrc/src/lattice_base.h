@@ -8,6 +8,8 @@
 
 namespace weakseg {
 
+class TiledLattice;
+
 struct Lattice::Base {
     virtual ~Base() = default;
     virtual void filter(const float* values, std::size_t channels, float* out,
@@ -16,6 +18,8 @@ struct Lattice::Base {
     virtual int dims() const = 0;
     virtual std::size_t vertices() const = 0;
     virtual std::size_t bytes() const = 0;
+    /// Itself, if it can be applied tile by tile.
+    virtual const TiledLattice* as_tiled() const { return nullptr; }
 };
 
 /// How points are put on the lattice, and how its vertices are blurred.

@@ -4,8 +4,10 @@
 #include <cmath>
 #include <cstring>
 
+#include "lattice_base.h"
 #include "pool.h"
 #include "tile_kernels.h"
+#include "tiled_mean_field.h"
 #include "weakseg/parallel.h"
 
 namespace weakseg {
@@ -44,6 +46,11 @@ class Spread {
     }
 
     const std::vector<float>& compatibility() const { return term_.compatibility; }
+
+    TiledTerm tiled() const {
+        return {term_.lattice == nullptr ? nullptr : term_.lattice->base().as_tiled(),
+                term_.position, -term_.compatibility[0], options_.before, options_.after};
+    }
 
   private:
     const PairwiseTerm& term_;
@@ -184,7 +191,11 @@ void mean_field(const float* unary, const float* start, std::size_t points, std:
     for (const PairwiseTerm& term : terms) {
         spreads.push_back(std::make_unique<Spread>(term, points, options));
     }
-    if (labels == 2) {
+    if (options.iterations > 0 && suits_tiles(terms, labels)) {
+        std::vector<TiledTerm> tiled;
+        for (const auto& spread : spreads) tiled.push_back(spread->tiled());
+        tiled_mean_field(unary, start, labels, tiled, options, out);
+    } else if (labels == 2) {
         infer_two(unary, start, points, spreads, options.iterations, options.threads, out);
     } else {
         infer_many(unary, start, points, labels, spreads, options.iterations, options.threads, out);

@@ -3,6 +3,10 @@
 #include <array>
 #include <mutex>
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 namespace weakseg {
 
 namespace {
@@ -17,6 +21,16 @@ constexpr std::align_val_t kAlignment{64};
 // Less than this costs nothing to get afresh; more than this in all is given back to the system.
 constexpr std::size_t kSmallest = std::size_t{1} << 14;
 constexpr std::size_t kMostKept = std::size_t{256} << 20;
+
+/// Rows of a wide frame lie on more pages of 4 KiB than a processor remembers the places of.
+constexpr std::size_t kHugePage = std::size_t{1} << 21;
+
+void ask_for_huge_pages([[maybe_unused]] void* memory, [[maybe_unused]] std::size_t bytes) {
+#ifdef __linux__
+    // Only a wish: nothing depends on the answer.
+    madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+}
 
 /// Four classes for every power of two: at most a fifth is wasted, and never touched.
 struct SizeClass {
@@ -82,13 +96,19 @@ void* take_from_pool(std::size_t bytes) {
     if (!kIsPooling || bytes < kSmallest) return ::operator new(bytes, kAlignment);
     const SizeClass size = class_of(bytes);
     if (void* memory = pool().take(size.number, size.bytes)) return memory;
-    return ::operator new(size.bytes, kAlignment);
+    if (size.bytes < kHugePage) return ::operator new(size.bytes, kAlignment);
+    void* const memory = ::operator new(size.bytes, std::align_val_t{kHugePage});
+    ask_for_huge_pages(memory, size.bytes);
+    return memory;
 }
 
 void give_to_pool(void* memory, std::size_t bytes) noexcept {
     if (kIsPooling && bytes >= kSmallest) {
         const SizeClass size = class_of(bytes);
         if (pool().give(memory, size.number, size.bytes)) return;
+        if (size.bytes >= kHugePage) {
+            return ::operator delete(memory, std::align_val_t{kHugePage});
+        }
     }
     ::operator delete(memory, kAlignment);
 }

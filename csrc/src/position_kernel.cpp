@@ -32,6 +32,10 @@ std::vector<float> taps_of(float sigma, std::size_t size) {
 }
 
 void multiply(float* row, const float* factors, std::size_t points, std::size_t channels) {
+    if (channels == 1) {
+        for (std::size_t x = 0; x < points; ++x) row[x] *= factors[x];
+        return;
+    }
     for (std::size_t x = 0; x < points; ++x) {
         for (std::size_t c = 0; c < channels; ++c) row[x * channels + c] *= factors[x];
     }
@@ -104,6 +108,42 @@ void PositionKernel::filter_rows(const float* values, std::size_t channels, floa
             multiply(out + y * row, options.after + y * width_, width_, channels);
         }
     });
+}
+
+void PositionKernel::filter_part(const float* values, std::size_t channels, const float* before,
+                                 const Rect& rect, std::vector<float>& scratch, float* out) const {
+    const TileKernels& kernels = tile_kernels();
+    const std::size_t pad_x = taps_x_.size() - 1;
+    const std::size_t pad_y = taps_y_.size() - 1;
+    const std::size_t row = rect.columns * channels;
+    // A cache line more: rows of a power of two would evict each other.
+    const std::size_t step = row + 16;
+    const std::size_t rows = rect.rows + 2 * pad_y;
+    scratch.resize(rows * step + row + 2 * pad_x * channels);
+    float* const padded = scratch.data() + rows * step;
+    const std::size_t begin = rect.left - std::min(rect.left, pad_x);
+    const std::size_t end = std::min(width_, rect.left + rect.columns + pad_x);
+    const std::size_t missing = (pad_x - (rect.left - begin)) * channels;
+    std::fill_n(padded, row + 2 * pad_x * channels, 0.0F);
+    for (std::size_t i = 0; i < rows; ++i) {
+        float* const across = scratch.data() + i * step;
+        const std::size_t y = rect.top + i - pad_y;  // wraps above the frame
+        if (y >= height_) {
+            std::fill_n(across, row, 0.0F);
+            continue;
+        }
+        float* const inner = padded + missing;
+        std::memcpy(inner, values + (y * width_ + begin) * channels,
+                    (end - begin) * channels * sizeof(float));
+        if (before != nullptr) multiply(inner, before + y * width_ + begin, end - begin, channels);
+        kernels.convolve(padded + pad_x * channels, taps_x_.data(), static_cast<int>(pad_x),
+                         static_cast<std::ptrdiff_t>(channels), row, across);
+    }
+    for (std::size_t i = 0; i < rect.rows; ++i) {
+        kernels.convolve(scratch.data() + (i + pad_y) * step, taps_y_.data(),
+                         static_cast<int>(pad_y), static_cast<std::ptrdiff_t>(step), row,
+                         out + i * row);
+    }
 }
 
 }  // namespace weakseg

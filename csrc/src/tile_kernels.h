@@ -107,8 +107,9 @@ constexpr std::uint32_t kChains = 4;
 struct TileScratch {
     static constexpr std::uint32_t kSlots = 8 * kTilePoints;
 
+    template <class Key>
     struct Slot {
-        std::uint64_t key;
+        Key key;
         std::uint32_t group;
     };
 
@@ -118,7 +119,8 @@ struct TileScratch {
     // By group.
     std::uint64_t hub_key[kTilePoints];
     std::uint32_t next_record[kTilePoints][kChains];
-    Slot slots[kSlots];
+    Slot<std::uint32_t> slots[kSlots];  // or
+    Slot<std::uint64_t> wide_slots[kSlots];
     // Results.
     std::uint32_t group_count;
     std::uint32_t vertex_count;
@@ -172,10 +174,18 @@ struct TileKernels {
     /// out_i = taps_0 centre_i + sum over k of taps_k (centre_(i - k step) + centre_(i + k step)).
     void (*convolve)(const float* centre, const float* taps, int radius, std::ptrdiff_t step,
                      std::size_t count, float* out);
-    /// out = 1 / (1 + exp(-(constant + sum over terms of weight * spread))), points [begin, end).
+    /// sums (+)= weight * factors * from, of rows of channels; `factors` may be null.
+    void (*add_scaled)(std::size_t points, std::size_t channels, const float* from, float weight,
+                       const float* factors, bool is_first, float* sums);
+    /// out = 1 / (1 + exp(-x)), x = constant + sum over terms of weight * spread, of points
+    /// [begin, end).
     void (*logistic)(std::size_t begin, std::size_t end, const float* constant,
                      const float* const* spread, const float* weights, std::size_t terms,
                      float* out);
+    /// out = tanh(x / 2) for the same x: the difference of the two labels' probabilities.
+    void (*tanh_half)(std::size_t begin, std::size_t end, const float* constant,
+                      const float* const* spread, const float* weights, std::size_t terms,
+                      float* out);
     /// out = softmax(-energies + sum over terms of weight * spread) of rows of labels, a multiple
     /// of 4, points [begin, end).
     void (*softmax)(std::size_t labels, std::size_t begin, std::size_t end, const float* energies,

@@ -285,6 +285,7 @@ void TiledLattice::cut_features() {
 }
 
 void TiledLattice::cut_frame(std::size_t height, std::size_t width) {
+    is_frame_ = true;
     width_ = width;
     std::size_t first = 0;
     for (std::size_t top = 0; top < height; top += kTileSide) {
@@ -487,17 +488,58 @@ TileView TiledLattice::view(const Tile& tile) const {
     return view;
 }
 
-void TiledLattice::blur(int channels, Vertices& vertices, bool takes_mean, int threads) const {
+TiledLattice::VertexValues TiledLattice::start(int channels, bool symmetric, int threads) const {
+    VertexValues vertices{};
+    vertices.channels = channels;
+    vertices.symmetric = symmetric;
+    vertices.threads = useful_threads(points_, threads);
+    const auto wide = static_cast<std::size_t>(channels);
+    vertices.values.assign((vertices_ + 1) * wide, 0.0F);
+    if (vertices.threads > 1) vertices.sums.resize(corner_rows_.size() * wide);
+    return vertices;
+}
+
+void TiledLattice::splat(std::size_t tile, const TileValues& from, VertexValues& vertices) const {
+    const bool is_alone = vertices.threads == 1;
+    const std::size_t first =
+        tiles_[tile].first_vertex * static_cast<std::size_t>(vertices.channels);
+    tile_kernels().splat(geometry_.dims, vertices.channels, view(tiles_[tile]), from,
+                         is_alone ? vertices.values.data() : nullptr,
+                         is_alone ? nullptr : vertices.sums.data() + first);
+}
+
+void TiledLattice::add_sums(VertexValues& vertices) const {
+    // Every thread adds to rows of its own, in the order in which one thread alone would.
+    const auto parts = static_cast<std::size_t>(vertices.threads);
+    const auto channels = static_cast<std::size_t>(vertices.channels);
+    parallel_items(parts, vertices.threads, [&](const std::function<std::size_t()>& next) {
+        for (std::size_t part = next(); part < parts; part = next()) {
+            const auto begin = static_cast<std::int32_t>(1 + vertices_ * part / parts);
+            const auto end = static_cast<std::int32_t>(1 + vertices_ * (part + 1) / parts);
+            for (std::size_t at = 0; at < corner_rows_.size(); ++at) {
+                const std::int32_t row = corner_rows_[at];
+                if (row < begin || row >= end) continue;
+                float* to = &vertices.values[static_cast<std::size_t>(row) * channels];
+                for (std::size_t c = 0; c < channels; ++c) {
+                    to[c] += vertices.sums[at * channels + c];
+                }
+            }
+        }
+    });
+}
+
+void TiledLattice::blur(VertexValues& vertices) const {
+    if (vertices.threads > 1) add_sums(vertices);
     const TileKernels& kernels = tile_kernels();
+    const bool is_mean = takes_mean(vertices);
     const int axes = geometry_.dims + 1;
     // Row 0 stays zero; the kernels write all others.
-    const std::size_t size = vertices.values.size();
     const auto prepare = [&](PooledVector<float>& spare) {
-        spare.resize(size);
-        std::fill_n(spare.begin(), channels, 0.0F);
+        spare.resize(vertices.values.size());
+        std::fill_n(spare.begin(), vertices.channels, 0.0F);
     };
     prepare(vertices.spare);
-    if (takes_mean) {
+    if (is_mean) {
         vertices.other = vertices.values;
         prepare(vertices.other_spare);
     }
@@ -509,7 +551,7 @@ void TiledLattice::blur(int channels, Vertices& vertices, bool takes_mean, int t
                         mode_.blur};
     };
     const int passes = mode_.there_and_back ? 2 * axes : axes;
-    const int members = useful_threads(8 * vertices_, threads);
+    const int members = useful_threads(8 * vertices_, vertices.threads);
     run_together(members, [&](int member, int count, Barrier& barrier) {
         const auto part = static_cast<std::size_t>(member);
         const auto parts = static_cast<std::size_t>(count);
@@ -520,9 +562,9 @@ void TiledLattice::blur(int channels, Vertices& vertices, bool takes_mean, int t
         float* other_source = vertices.other.data();
         float* other_target = vertices.other_spare.data();
         for (int pass = 0; pass < passes; ++pass) {
-            kernels.blur(channels, axis_of(pass), begin, end, source, target);
-            if (takes_mean) {
-                kernels.blur(channels, axis_of(axes - 1 - pass), begin, end, other_source,
+            kernels.blur(vertices.channels, axis_of(pass), begin, end, source, target);
+            if (is_mean) {
+                kernels.blur(vertices.channels, axis_of(axes - 1 - pass), begin, end, other_source,
                              other_target);
             }
             barrier.wait();
@@ -534,6 +576,14 @@ void TiledLattice::blur(int channels, Vertices& vertices, bool takes_mean, int t
         vertices.values.swap(vertices.spare);
         vertices.other.swap(vertices.other_spare);
     }
+}
+
+void TiledLattice::slice(std::size_t tile, const VertexValues& vertices, float factor,
+                         const TileValues& to) const {
+    const bool is_mean = takes_mean(vertices);
+    tile_kernels().slice(geometry_.dims, vertices.channels, view(tiles_[tile]),
+                         vertices.values.data(), is_mean ? vertices.other.data() : nullptr,
+                         factor * mode_.scale * (is_mean ? 0.5F : 1.0F), to);
 }
 
 template <int kChannels>
@@ -581,59 +631,26 @@ void TiledLattice::store_tile(const Tile& tile, const float* in_tile, const floa
 template <int kChannels>
 void TiledLattice::filter_block(const ChannelBlock& given, const ChannelBlock& wanted,
                                 const FilterOptions& options) const {
-    const TileKernels& kernels = tile_kernels();
-    const int dims = geometry_.dims;
-    const int threads = useful_threads(points_, options.threads);
-    Vertices vertices;
-    vertices.values.assign((vertices_ + 1) * kChannels, 0.0F);
-
-    PooledVector<float> sums(threads > 1 ? corner_rows_.size() * kChannels : 0);
+    VertexValues vertices = start(kChannels, options.symmetric, options.threads);
     const std::size_t buffer = given.is_direct ? 0 : kTilePoints * kChannels;
-    parallel_items(tiles_.size(), threads, [&](const std::function<std::size_t()>& next) {
+    parallel_items(tiles(), vertices.threads, [&](const std::function<std::size_t()>& next) {
         PooledVector<float> in_tile(buffer);
-        for (std::size_t at = next(); at < tiles_.size(); at = next()) {
-            const Tile& tile = tiles_[at];
+        for (std::size_t at = next(); at < tiles(); at = next()) {
             if (!given.is_direct) {
-                load_tile<kChannels>(tile, given, options.before, in_tile.data());
+                load_tile<kChannels>(tiles_[at], given, options.before, in_tile.data());
             }
-            kernels.splat(dims, kChannels, view(tile),
-                          values_of<kChannels>(tile, given, in_tile.data(), options.before),
-                          threads > 1 ? nullptr : vertices.values.data(),
-                          threads > 1 ? sums.data() + tile.first_vertex * kChannels : nullptr);
+            splat(at, values_of<kChannels>(tiles_[at], given, in_tile.data(), options.before),
+                  vertices);
         }
     });
-    if (threads > 1) add_sums(kChannels, sums, threads, vertices.values);
-
-    const bool takes_mean = options.symmetric && !mode_.there_and_back;
-    blur(kChannels, vertices, takes_mean, threads);
-    const float* other = takes_mean ? vertices.other.data() : nullptr;
-    const float scale = mode_.scale * (takes_mean ? 0.5F : 1.0F);
-    parallel_items(tiles_.size(), threads, [&](const std::function<std::size_t()>& next) {
+    blur(vertices);
+    parallel_items(tiles(), vertices.threads, [&](const std::function<std::size_t()>& next) {
         PooledVector<float> in_tile(buffer);
-        for (std::size_t at = next(); at < tiles_.size(); at = next()) {
-            const Tile& tile = tiles_[at];
-            kernels.slice(dims, kChannels, view(tile), vertices.values.data(), other, scale,
-                          values_of<kChannels>(tile, wanted, in_tile.data(), options.after));
+        for (std::size_t at = next(); at < tiles(); at = next()) {
+            slice(at, vertices, 1.0F,
+                  values_of<kChannels>(tiles_[at], wanted, in_tile.data(), options.after));
             if (!wanted.is_direct) {
-                store_tile<kChannels>(tile, in_tile.data(), options.after, wanted);
-            }
-        }
-    });
-}
-
-void TiledLattice::add_sums(std::size_t channels, const PooledVector<float>& sums, int threads,
-                            PooledVector<float>& lattice) const {
-    // Every thread adds to rows of its own, in the order in which one thread alone would.
-    const auto parts = static_cast<std::size_t>(threads);
-    parallel_items(parts, threads, [&](const std::function<std::size_t()>& next) {
-        for (std::size_t part = next(); part < parts; part = next()) {
-            const auto begin = static_cast<std::int32_t>(1 + vertices_ * part / parts);
-            const auto end = static_cast<std::int32_t>(1 + vertices_ * (part + 1) / parts);
-            for (std::size_t at = 0; at < corner_rows_.size(); ++at) {
-                const std::int32_t row = corner_rows_[at];
-                if (row < begin || row >= end) continue;
-                float* to = &lattice[static_cast<std::size_t>(row) * channels];
-                for (std::size_t c = 0; c < channels; ++c) to[c] += sums[at * channels + c];
+                store_tile<kChannels>(tiles_[at], in_tile.data(), options.after, wanted);
             }
         }
     });

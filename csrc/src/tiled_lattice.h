@@ -28,6 +28,31 @@ class TiledLattice final : public Lattice::Base {
     int dims() const override { return geometry_.dims; }
     std::size_t vertices() const override { return vertices_; }
     std::size_t bytes() const override;
+    const TiledLattice* as_tiled() const override { return this; }
+
+    /// Values at the vertices: splatted tile by tile, blurred, sliced tile by tile.
+    struct VertexValues {
+        int channels;  // one, two, or a width of rows that the kernels know
+        bool symmetric;
+        int threads;
+        PooledVector<float> sums;  // of every group, where threads share the splat
+        PooledVector<float> values;
+        PooledVector<float> spare;
+        PooledVector<float> other;  // blurred in the other order
+        PooledVector<float> other_spare;
+    };
+
+    std::size_t tiles() const { return tiles_.size(); }
+    const TileRect& rect(std::size_t tile) const { return tiles_[tile].rect; }
+    std::size_t width() const { return width_; }
+    bool is_frame() const { return is_frame_; }
+
+    VertexValues start(int channels, bool symmetric, int threads) const;
+    void splat(std::size_t tile, const TileValues& from, VertexValues& vertices) const;
+    void blur(VertexValues& vertices) const;
+    /// Write `factor` times the sums.
+    void slice(std::size_t tile, const VertexValues& vertices, float factor,
+               const TileValues& to) const;
 
   private:
     struct Tile {
@@ -37,14 +62,6 @@ class TiledLattice final : public Lattice::Base {
         // While building, one of them.
         PooledVector<std::uint32_t> keys;
         PooledVector<std::uint64_t> wide_keys;
-    };
-
-    /// Values at the lattice's vertices, before and after a blur.
-    struct Vertices {
-        PooledVector<float> values;
-        PooledVector<float> spare;
-        PooledVector<float> other;  // blurred in the other order
-        PooledVector<float> other_spare;
     };
 
     TiledLattice(std::size_t points, int dims, const LatticeOptions& options);
@@ -64,8 +81,12 @@ class TiledLattice final : public Lattice::Base {
     /// Call body(first point, first place in the tile, points) for every row of the tile.
     template <class Body>
     void for_rows(const Tile& tile, const Body& body) const;
-    /// Blur along all axes; for the mean of both orders, `other` in the other one.
-    void blur(int channels, Vertices& vertices, bool takes_mean, int threads) const;
+    bool takes_mean(const VertexValues& vertices) const {
+        return vertices.symmetric && !mode_.there_and_back;
+    }
+    /// Add the groups' sums at their vertices.
+    void add_sums(VertexValues& vertices) const;
+
     /// Some channels of an array of values.
     struct ChannelBlock {
         float* data;  // of the first point and channel
@@ -84,8 +105,6 @@ class TiledLattice final : public Lattice::Base {
     template <int kChannels>
     void store_tile(const Tile& tile, const float* in_tile, const float* factors,
                     const ChannelBlock& block) const;
-    void add_sums(std::size_t channels, const PooledVector<float>& sums, int threads,
-                  PooledVector<float>& lattice) const;
     template <int kChannels>
     void filter_block(const ChannelBlock& given, const ChannelBlock& wanted,
                       const FilterOptions& options) const;
@@ -95,6 +114,7 @@ class TiledLattice final : public Lattice::Base {
     LatticeMode mode_;
     bool adds_zero_;
     TileGeometry geometry_{};
+    bool is_frame_ = false;
     std::size_t width_ = kTileSide;  // points in a row of the frame; of features, in a tile's row
     std::size_t vertices_ = 0;
     std::vector<Tile> tiles_;

@@ -78,6 +78,7 @@ class Lattice {
     std::size_t bytes() const;
 
     struct Base;
+    const Base& base() const { return *lattice_; }
 
   private:
     std::unique_ptr<const Base> lattice_;

@@ -20,6 +20,21 @@ class PositionKernel {
                 const FilterOptions& options) const;
 
     std::size_t points() const { return height_ * width_; }
+    std::size_t height() const { return height_; }
+    std::size_t width() const { return width_; }
+
+    /// Part of a frame.
+    struct Rect {
+        std::size_t top;
+        std::size_t left;
+        std::size_t rows;
+        std::size_t columns;
+    };
+
+    /// Write the sums of a part only, (rows, columns, channels), of values that are (height,
+    /// width, channels), times `before` if it is not null. `scratch` may be kept for other calls.
+    void filter_part(const float* values, std::size_t channels, const float* before,
+                     const Rect& rect, std::vector<float>& scratch, float* out) const;
 
   private:
     void filter_rows(const float* values, std::size_t channels, float* out,

@@ -266,13 +266,14 @@ inline void scale_row(const TileGeometry& geometry, const TileSource& source, co
 template <class Key>
 class HubTable {
   public:
-    explicit HubTable(TileScratch& scratch) : scratch_(scratch) {
+    HubTable(TileScratch& scratch, TileScratch::Slot<Key>* slots)
+        : scratch_(scratch), slots_(slots) {
         clear();
         scratch_.group_count = 0;
     }
 
     std::uint32_t find_or_add(Key key) {
-        TileScratch::Slot* slot = slot_of(key);
+        TileScratch::Slot<Key>* slot = slot_of(key);
         if (slot->key == key) return slot->group;
         if (kSparse * (scratch_.group_count + 1) > size_ && size_ < TileScratch::kSlots) {
             grow();
@@ -286,12 +287,12 @@ class HubTable {
     }
 
   private:
-    static constexpr std::uint64_t kFree = ~std::uint64_t{0};
+    static constexpr Key kFree = static_cast<Key>(~Key{0});
     // Mostly empty: a key that is not at its home costs a branch that nobody foresees.
     static constexpr std::uint32_t kSparse = 6;
 
-    TileScratch::Slot* slot_of(Key key) {
-        TileScratch::Slot* const slots = scratch_.slots;
+    TileScratch::Slot<Key>* slot_of(Key key) {
+        TileScratch::Slot<Key>* const slots = slots_;
         const std::uint32_t last = size_ - 1;
         auto at = static_cast<std::uint32_t>((key * 0x9E3779B97F4A7C15ULL) >> shift_);
         while (static_cast<int>(slots[at].key != key) & static_cast<int>(slots[at].key != kFree)) {
@@ -301,7 +302,7 @@ class HubTable {
     }
 
     void clear() {
-        for (std::uint32_t i = 0; i < size_; ++i) scratch_.slots[i].key = kFree;
+        for (std::uint32_t i = 0; i < size_; ++i) slots_[i].key = kFree;
     }
 
     void grow() {
@@ -315,6 +316,7 @@ class HubTable {
     }
 
     TileScratch& scratch_;
+    TileScratch::Slot<Key>* slots_;
     std::uint32_t size_ = 512;
     int shift_ = 64 - 9;
 };
@@ -322,13 +324,14 @@ class HubTable {
 /// Number the hubs of the tile, and keep what `locate_points` found in the order of places.
 template <int kDims, class Key>
 inline void group_points(const TileGeometry& geometry, const TileSource& source,
-                         const TileRect& rect, TileScratch& scratch) {
+                         const TileRect& rect, TileScratch& scratch,
+                         TileScratch::Slot<Key>* slots) {
     constexpr bool kIsWide = sizeof(Key) > 4;
     alignas(64) float scaled[kDims][kTileSide] = {};
     alignas(64) std::uint32_t low[kTileSide];
     alignas(64) std::uint32_t high[kTileSide];
     const Ints numbers = lane_numbers();
-    HubTable<Key> hubs(scratch);
+    HubTable<Key> hubs(scratch, slots);
     for (std::uint32_t row = 0; row < rect.rows; ++row) {
         const std::uint32_t columns = row + 1 == rect.rows ? rect.last_columns : rect.columns;
         scale_row<kDims>(geometry, source, rect, row, columns, scaled);
@@ -431,11 +434,11 @@ inline void locate_tile(const TileGeometry& geometry, const TileSource& source,
                         const TileRect& rect, TileScratch& scratch, std::uint32_t* records) {
     std::uint32_t* const own = records + rect.first_record * kRecordWords;
     if (geometry.is_wide) {
-        group_points<kDims, std::uint64_t>(geometry, source, rect, scratch);
+        group_points<kDims>(geometry, source, rect, scratch, scratch.wide_slots);
         sort_by_group(rect, scratch, own);
         list_vertices<kDims>(geometry, own, scratch, scratch.wide_keys);
     } else {
-        group_points<kDims, std::uint32_t>(geometry, source, rect, scratch);
+        group_points<kDims>(geometry, source, rect, scratch, scratch.slots);
         sort_by_group(rect, scratch, own);
         list_vertices<kDims>(geometry, own, scratch, scratch.keys);
     }
@@ -534,6 +537,7 @@ void splat_few(const TileView& tile, const TileValues& values, float* lattice, f
     constexpr int kTableFloats = Layout::kBlocks * kLanesPerBlock * kChannels;
     // Copies, used in turn: adding twice to one place waits for the first sum to be stored.
     constexpr std::uint32_t kCopies = 4;
+    constexpr std::uint32_t kManyPoints = 64;
     alignas(64) float table[kCopies][kTableFloats];
     alignas(64) float product[kDims][kLanes * kChannels];
     alignas(64) std::uint32_t lane[kDims][kLanes];  // in floats
@@ -541,7 +545,10 @@ void splat_few(const TileView& tile, const TileValues& values, float* lattice, f
     for (std::uint32_t g = 0; g < tile.group_count; ++g) {
         const HubGroup& group = tile.groups[g];
         const std::uint32_t end = tile.groups[g + 1].first_record;
-        std::memset(table, 0, sizeof(table));
+        // A small group pays more for clearing copies than it waits.
+        const std::uint32_t copies = end - group.first_record < kManyPoints ? 2 : kCopies;
+        std::memset(table, 0, copies * sizeof(table[0]));
+        float* const tables[kCopies] = {table[0], table[1], table[copies - 2], table[copies - 1]};
         Floats hub[kChannels] = {};
         for (std::uint32_t at = group.first_record; at < end; at += kLanes) {
             const Corners<kDims> corners(tile, at);
@@ -574,9 +581,9 @@ void splat_few(const TileView& tile, const TileValues& values, float* lattice, f
             };
             std::uint32_t i = 0;
             for (; i + kCopies <= count; i += kCopies) {
-                for (std::uint32_t copy = 0; copy < kCopies; ++copy) add(table[copy], i + copy);
+                for (std::uint32_t copy = 0; copy < kCopies; ++copy) add(tables[copy], i + copy);
             }
-            for (std::uint32_t copy = 0; i < count; ++i, ++copy) add(table[copy], i);
+            for (std::uint32_t copy = 0; i < count; ++i, ++copy) add(tables[copy], i);
         }
         for (int i = 0; i < kTableFloats; i += kLanes) {
             Floats sum = load_floats(table[0] + i);
@@ -862,21 +869,34 @@ void blur(int channels, const BlurAxis& axis, std::size_t begin, std::size_t end
 
 // ---- convolution
 
-/// One vector of sums over taps; places of a tap's two values are `step` floats further off each.
-inline Floats convolve_at(const float* centre, const float* taps, int radius, std::ptrdiff_t step) {
-    Floats sum = load_floats(centre) * taps[0];
+/// kVectors vectors of sums over taps; the two values of a tap lie k times `step` floats off.
+template <int kVectors>
+inline void convolve_at(const float* centre, const float* taps, int radius, std::ptrdiff_t step,
+                        float* out) {
+    Floats sum[kVectors];
+    for (int v = 0; v < kVectors; ++v) sum[v] = load_floats(centre + v * kLanes) * taps[0];
+    const float* below = centre;
+    const float* above = centre;
     for (int k = 1; k <= radius; ++k) {
-        const Floats both = load_floats(centre - k * step) + load_floats(centre + k * step);
-        sum = multiply_add(both, Floats{} + taps[k], sum);
+        below -= step;
+        above += step;
+        const Floats tap = Floats{} + taps[k];
+        for (int v = 0; v < kVectors; ++v) {
+            const Floats both = load_floats(below + v * kLanes) + load_floats(above + v * kLanes);
+            sum[v] = multiply_add(both, tap, sum[v]);
+        }
     }
-    return sum;
+    for (int v = 0; v < kVectors; ++v) store(out + v * kLanes, sum[v]);
 }
 
 void convolve(const float* centre, const float* taps, int radius, std::ptrdiff_t step,
               std::size_t count, float* out) {
     std::size_t i = 0;
+    for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
+        convolve_at<4>(centre + i, taps, radius, step, out + i);
+    }
     for (; i + kLanes <= count; i += kLanes) {
-        store(out + i, convolve_at(centre + i, taps, radius, step));
+        convolve_at<1>(centre + i, taps, radius, step, out + i);
     }
     for (; i < count; ++i) {
         float sum = centre[i] * taps[0];
@@ -890,6 +910,46 @@ void convolve(const float* centre, const float* taps, int radius, std::ptrdiff_t
 }
 
 // ---- mean field
+
+/// Vectors of any width.
+template <int kWidth>
+struct Vectors {
+    typedef float Part __attribute__((vector_size(kWidth * sizeof(float))));
+    typedef std::int32_t PartInts __attribute__((vector_size(kWidth * sizeof(float))));
+};
+
+void add_scaled(std::size_t points, std::size_t channels, const float* from, float weight,
+                const float* factors, bool is_first, float* sums) {
+    const auto add = [&](std::size_t at, auto factor) {
+        auto value = factor;
+        std::memcpy(&value, from + at, sizeof(value));
+        value *= factor;
+        if (!is_first) {
+            std::memcpy(&factor, sums + at, sizeof(factor));
+            value += factor;
+        }
+        std::memcpy(sums + at, &value, sizeof(value));
+    };
+    using Four = typename Vectors<4>::Part;
+    const std::size_t count = points * channels;
+    std::size_t at = 0;
+    if (factors == nullptr) {
+        for (; at + kLanes <= count; at += kLanes) add(at, Floats{} + weight);
+    } else if (channels == 1) {
+        for (; at + kLanes <= count; at += kLanes) add(at, weight * load_floats(factors + at));
+    } else if (channels % kLanes == 0) {
+        for (std::size_t x = 0; x < points; ++x) {
+            const Floats factor = Floats{} + weight * factors[x];
+            for (std::size_t c = 0; c < channels; c += kLanes, at += kLanes) add(at, factor);
+        }
+    } else {
+        for (std::size_t x = 0; x < points; ++x) {
+            const Four factor = Four{} + weight * factors[x];
+            for (std::size_t c = 0; c < channels; c += 4, at += 4) add(at, factor);
+        }
+    }
+    for (; at < count; ++at) add(at, factors == nullptr ? weight : weight * factors[at]);
+}
 
 /// exp(x) to some 2e-7 of its size; 0 below -87. For vectors of any width.
 template <class Vector, class Integers>
@@ -926,68 +986,117 @@ inline void store_some(float* to, Floats values, std::size_t count) {
                 (count < static_cast<std::size_t>(kLanes) ? count : kLanes) * sizeof(float));
 }
 
-void logistic(std::size_t begin, std::size_t end, const float* constant, const float* const* planes,
-              const float* weights, std::size_t terms, float* out) {
+template <class Function>
+inline void map_sums(std::size_t begin, std::size_t end, const float* constant,
+                     const float* const* spread, const float* weights, std::size_t terms,
+                     float* out, const Function& function) {
     for (std::size_t i = begin; i < end; i += kLanes) {
         Floats x = load_some(constant + i, end - i);
         for (std::size_t m = 0; m < terms; ++m) {
-            x = multiply_add(load_some(planes[m] + i, end - i), Floats{} + weights[m], x);
+            x = multiply_add(load_some(spread[m] + i, end - i), Floats{} + weights[m], x);
         }
-        const Floats power = exponential<Floats, Ints>(x > 0.0F ? -x : x);  // at most 1
-        const Floats larger = 1.0F / (1.0F + power);
-        store_some(out + i, x > 0.0F ? larger : power * larger, end - i);
+        // Of a negative number: at most 1.
+        const Floats power = exponential<Floats, Ints>(x > 0.0F ? -x : x);
+        store_some(out + i, function(x > 0.0F, power), end - i);
     }
 }
 
-/// Vectors of any width.
-template <int kWidth>
-struct Vectors {
-    typedef float Part __attribute__((vector_size(kWidth * sizeof(float))));
-    typedef std::int32_t PartInts __attribute__((vector_size(kWidth * sizeof(float))));
-};
+void logistic(std::size_t begin, std::size_t end, const float* constant, const float* const* spread,
+              const float* weights, std::size_t terms, float* out) {
+    map_sums(begin, end, constant, spread, weights, terms, out, [](Ints is_up, Floats power) {
+        const Floats larger = 1.0F / (1.0F + power);
+        return is_up ? larger : power * larger;
+    });
+}
+
+void tanh_half(std::size_t begin, std::size_t end, const float* constant,
+               const float* const* spread, const float* weights, std::size_t terms, float* out) {
+    map_sums(begin, end, constant, spread, weights, terms, out, [](Ints is_up, Floats power) {
+        const Floats size = (1.0F - power) / (1.0F + power);
+        return is_up ? size : -size;
+    });
+}
+
+/// Fold every row of kWidth lanes into one number, four rows at once.
+template <int kWidth, class Fold>
+inline typename Vectors<4>::Part fold_four(const typename Vectors<kWidth>::Part* rows,
+                                           const Fold& fold) {
+    using Four = typename Vectors<4>::Part;
+    Four row[4];
+    for (int i = 0; i < 4; ++i) {
+        float lanes[kWidth];
+        std::memcpy(lanes, rows + i, sizeof(lanes));
+        std::memcpy(&row[i], lanes, sizeof(Four));
+        if constexpr (kWidth == 8) {
+            Four rest;
+            std::memcpy(&rest, lanes + 4, sizeof(rest));
+            row[i] = fold(row[i], rest);
+        }
+    }
+    // Pairs of rows side by side, until lane i is row i's.
+    const Four ab = fold(__builtin_shufflevector(row[0], row[1], 0, 1, 4, 5),
+                         __builtin_shufflevector(row[0], row[1], 2, 3, 6, 7));
+    const Four cd = fold(__builtin_shufflevector(row[2], row[3], 0, 1, 4, 5),
+                         __builtin_shufflevector(row[2], row[3], 2, 3, 6, 7));
+    return fold(__builtin_shufflevector(ab, cd, 0, 2, 4, 6),
+                __builtin_shufflevector(ab, cd, 1, 3, 5, 7));
+}
 
 /// Softmax of rows of labels, a multiple of kWidth.
+///
+/// In steps over some points each: within one point, every step waits for the step before.
 template <int kWidth>
 void softmax_rows(std::size_t labels, std::size_t begin, std::size_t end, const float* energies,
                   const float* const* spread, const float* weights, std::size_t terms, float* out) {
     using Part = typename Vectors<kWidth>::Part;
     using PartInts = typename Vectors<kWidth>::PartInts;
+    constexpr std::size_t kPoints = 16;
     const std::size_t parts = labels / kWidth;
-    for (std::size_t i = begin; i < end; ++i) {
-        float* const row = out + i * labels;
-        Part largest{};
-        for (std::size_t p = 0; p < parts; ++p) {
-            const std::size_t at = i * labels + p * kWidth;
-            Part x;
-            std::memcpy(&x, energies + at, sizeof(x));
-            x = -x;
-            for (std::size_t m = 0; m < terms; ++m) {
-                Part more;
-                std::memcpy(&more, spread[m] + at, sizeof(more));
-                x += weights[m] * more;
+    const auto load = [](const float* from) {
+        Part values;
+        std::memcpy(&values, from, sizeof(values));
+        return values;
+    };
+    const auto store_to = [](float* to, Part values) { std::memcpy(to, &values, sizeof(values)); };
+    Part folded[kPoints] = {};
+    alignas(16) float one[kPoints];
+    using Four = typename Vectors<4>::Part;
+    const auto store_four = [&](std::size_t i, Four values) {
+        std::memcpy(one + i, &values, sizeof(values));
+    };
+    for (std::size_t first = begin; first < end; first += kPoints) {
+        const std::size_t count = end - first < kPoints ? end - first : kPoints;
+        float* const rows = out + first * labels;
+        for (std::size_t i = 0; i < count; ++i) {
+            for (std::size_t p = 0; p < parts; ++p) {
+                const std::size_t at = (first + i) * labels + p * kWidth;
+                Part x = -load(energies + at);
+                for (std::size_t m = 0; m < terms; ++m) x += weights[m] * load(spread[m] + at);
+                folded[i] = p == 0 ? x : (x > folded[i] ? x : folded[i]);
+                store_to(out + at, x);
             }
-            largest = p == 0 ? x : (x > largest ? x : largest);
-            std::memcpy(row + p * kWidth, &x, sizeof(x));
         }
-        float most = largest[0];
-        for (int lane = 1; lane < kWidth; ++lane)
-            most = largest[lane] > most ? largest[lane] : most;
-        Part sums{};
-        for (std::size_t p = 0; p < parts; ++p) {
-            Part x;
-            std::memcpy(&x, row + p * kWidth, sizeof(x));
-            x = exponential<Part, PartInts>(x - most);
-            sums += x;
-            std::memcpy(row + p * kWidth, &x, sizeof(x));
+        for (std::size_t i = 0; i < count; i += 4) {
+            store_four(i,
+                       fold_four<kWidth>(folded + i, [](Four a, Four b) { return a > b ? a : b; }));
         }
-        float sum = sums[0];
-        for (int lane = 1; lane < kWidth; ++lane) sum += sums[lane];
-        const float inverse = 1.0F / sum;
-        for (std::size_t p = 0; p < parts; ++p) {
-            Part x;
-            std::memcpy(&x, row + p * kWidth, sizeof(x));
-            x *= inverse;
-            std::memcpy(row + p * kWidth, &x, sizeof(x));
+        for (std::size_t i = 0; i < count; ++i) {
+            for (std::size_t p = 0; p < parts; ++p) {
+                float* const at = rows + i * labels + p * kWidth;
+                const Part power = exponential<Part, PartInts>(load(at) - one[i]);
+                folded[i] = p == 0 ? power : folded[i] + power;
+                store_to(at, power);
+            }
+        }
+        for (std::size_t i = 0; i < count; i += 4) {
+            const Four sum = fold_four<kWidth>(folded + i, [](Four a, Four b) { return a + b; });
+            store_four(i, 1.0F / sum);
+        }
+        for (std::size_t i = 0; i < count; ++i) {
+            for (std::size_t p = 0; p < parts; ++p) {
+                float* const at = rows + i * labels + p * kWidth;
+                store_to(at, load(at) * one[i]);
+            }
         }
     }
 }
@@ -1002,7 +1111,8 @@ void softmax(std::size_t labels, std::size_t begin, std::size_t end, const float
     }
 }
 
-constexpr TileKernels kKernels{locate, splat, slice, blur, convolve, logistic, softmax};
+constexpr TileKernels kKernels{locate,     splat,    slice,     blur,   convolve,
+                               add_scaled, logistic, tanh_half, softmax};
 
 }  // namespace
 }  // namespace weakseg
