@@ -84,7 +84,7 @@ class Lattice:
         """Memory held, in bytes."""
 
 class PositionKernel:
-    """Gaussian of the places of a frame's pixels: exact but for a cut where it falls below 1e-5.
+    """Gaussian of the places of a frame's pixels, exact but for 6e-5 of it beyond four sigmas.
 
     Args:
         height: Rows of pixels.

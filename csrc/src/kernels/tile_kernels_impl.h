@@ -587,8 +587,9 @@ void splat_few(const TileView& tile, const TileValues& values, float* lattice, f
         }
         for (int i = 0; i < kTableFloats; i += kLanes) {
             Floats sum = load_floats(table[0] + i);
-            for (std::uint32_t copy = 1; copy < kCopies; ++copy)
+            for (std::uint32_t copy = 1; copy < copies; ++copy) {
                 sum += load_floats(table[copy] + i);
+            }
             store(table[0] + i, sum * kWeightUnit);
         }
         for (int c = 0; c < kChannels; ++c) {
