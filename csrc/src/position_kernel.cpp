@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "pool.h"
 #include "tile_kernels.h"
@@ -31,16 +30,6 @@ std::vector<float> taps_of(float sigma, std::size_t size) {
     return taps;
 }
 
-void multiply(float* row, const float* factors, std::size_t points, std::size_t channels) {
-    if (channels == 1) {
-        for (std::size_t x = 0; x < points; ++x) row[x] *= factors[x];
-        return;
-    }
-    for (std::size_t x = 0; x < points; ++x) {
-        for (std::size_t c = 0; c < channels; ++c) row[x * channels + c] *= factors[x];
-    }
-}
-
 }  // namespace
 
 PositionKernel::PositionKernel(std::size_t height, std::size_t width, float sigma_x_pixels,
@@ -61,9 +50,8 @@ void PositionKernel::filter(const float* values, std::size_t channels, float* ou
 void PositionKernel::filter_rows(const float* values, std::size_t channels, float* out,
                                  const FilterOptions& options) const {
     const TileKernels& kernels = tile_kernels();
-    const int radius_x = static_cast<int>(taps_x_.size()) - 1;
     const int radius_y = static_cast<int>(taps_y_.size()) - 1;
-    const std::size_t pad_x = static_cast<std::size_t>(radius_x) * channels;
+    const std::size_t pad_x = (taps_x_.size() - 1) * channels;
     const auto pad_y = static_cast<std::size_t>(radius_y);
     const std::size_t row = width_ * channels;
     const std::size_t strips = (row + kStrip - 1) / kStrip;
@@ -80,15 +68,13 @@ void PositionKernel::filter_rows(const float* values, std::size_t channels, floa
         std::vector<float> padded(row + 2 * pad_x, 0.0F);
         float* const inner = padded.data() + pad_x;
         for (std::size_t y = next(); y < height_; y = next()) {
-            std::memcpy(inner, values + y * row, row * sizeof(float));
-            if (options.before != nullptr) {
-                multiply(inner, options.before + y * width_, width_, channels);
-            }
+            kernels.add_scaled(width_, channels, values + y * row, 1.0F,
+                               options.before == nullptr ? nullptr : options.before + y * width_,
+                               true, inner);
             for (std::size_t strip = 0; strip < strips; ++strip) {
                 const std::size_t x = strip * kStrip;
-                kernels.convolve(inner + x, taps_x_.data(), radius_x,
-                                 static_cast<std::ptrdiff_t>(channels), std::min(kStrip, row - x),
-                                 across.data() + strip * strip_floats + (y + pad_y) * kStrip);
+                along_row(inner + x, channels, std::min(kStrip, row - x),
+                          across.data() + strip * strip_floats + (y + pad_y) * kStrip);
             }
         }
     });
@@ -96,16 +82,15 @@ void PositionKernel::filter_rows(const float* values, std::size_t channels, floa
         for (std::size_t strip = next(); strip < strips; strip = next()) {
             const std::size_t x = strip * kStrip;
             const float* const first = across.data() + strip * strip_floats + pad_y * kStrip;
-            for (std::size_t y = 0; y < height_; ++y) {
-                kernels.convolve(first + y * kStrip, taps_y_.data(), radius_y, kStrip,
-                                 std::min(kStrip, row - x), out + y * row + x);
-            }
+            kernels.convolve(first, taps_y_.data(), radius_y, kStrip, height_,
+                             std::min(kStrip, row - x), out + x, static_cast<std::ptrdiff_t>(row));
         }
     });
     if (options.after == nullptr) return;
     parallel_items(height_, threads, [&](const std::function<std::size_t()>& next) {
         for (std::size_t y = next(); y < height_; y = next()) {
-            multiply(out + y * row, options.after + y * width_, width_, channels);
+            kernels.add_scaled(width_, channels, out + y * row, 1.0F, options.after + y * width_,
+                               true, out + y * row);
         }
     });
 }
@@ -133,16 +118,24 @@ void PositionKernel::filter_part(const float* values, std::size_t channels, cons
             continue;
         }
         float* const inner = padded + missing;
-        std::memcpy(inner, values + (y * width_ + begin) * channels,
-                    (end - begin) * channels * sizeof(float));
-        if (before != nullptr) multiply(inner, before + y * width_ + begin, end - begin, channels);
-        kernels.convolve(padded + pad_x * channels, taps_x_.data(), static_cast<int>(pad_x),
-                         static_cast<std::ptrdiff_t>(channels), row, across);
+        kernels.add_scaled(end - begin, channels, values + (y * width_ + begin) * channels, 1.0F,
+                           before == nullptr ? nullptr : before + y * width_ + begin, true, inner);
+        along_row(padded + pad_x * channels, channels, row, across);
     }
-    for (std::size_t i = 0; i < rect.rows; ++i) {
-        kernels.convolve(scratch.data() + (i + pad_y) * step, taps_y_.data(),
-                         static_cast<int>(pad_y), static_cast<std::ptrdiff_t>(step), row,
-                         out + i * row);
+    kernels.convolve(scratch.data() + pad_y * step, taps_y_.data(), static_cast<int>(pad_y),
+                     static_cast<std::ptrdiff_t>(step), rect.rows, row, out,
+                     static_cast<std::ptrdiff_t>(row));
+}
+
+void PositionKernel::along_row(const float* inner, std::size_t channels, std::size_t count,
+                               float* out) const {
+    const int radius = static_cast<int>(taps_x_.size()) - 1;
+    const auto step = static_cast<std::ptrdiff_t>(channels);
+    if (count % channels == 0 && channels > 1) {  // points are rows of channels
+        tile_kernels().convolve(inner, taps_x_.data(), radius, step, count / channels, channels,
+                                out, step);
+    } else {
+        tile_kernels().convolve(inner, taps_x_.data(), radius, step, 1, count, out, 0);
     }
 }
 

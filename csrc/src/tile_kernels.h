@@ -171,9 +171,10 @@ struct TileKernels {
     /// Blur rows [begin, end) along one axis.
     void (*blur)(int channels, const BlurAxis&, std::size_t begin, std::size_t end,
                  const float* source, float* target);
-    /// out_i = taps_0 centre_i + sum over k of taps_k (centre_(i - k step) + centre_(i + k step)).
+    /// out_(y, i) = taps_0 v_(y, i) + sum over k of taps_k (v_(y - k, i) + v_(y + k, i)), where
+    /// `centre` is v_(0, 0) and rows are `step` floats apart, and `out_step` in `out`.
     void (*convolve)(const float* centre, const float* taps, int radius, std::ptrdiff_t step,
-                     std::size_t count, float* out);
+                     std::size_t rows, std::size_t count, float* out, std::ptrdiff_t out_step);
     /// sums (+)= weight * factors * from, of rows of channels; `factors` may be null.
     void (*add_scaled)(std::size_t points, std::size_t channels, const float* from, float weight,
                        const float* factors, bool is_first, float* sums);

@@ -150,7 +150,7 @@ class TiledMeanField {
         });
     }
 
-    /// Replace the sums by the probabilities that follow from them, and keep these.
+    /// Take the probabilities that follow from the sums; those of two labels replace them, too.
     void update(std::size_t tile, bool is_first, bool is_last, Buffers& buffers, float* out) {
         const TileRect& rect = frame_.rect(tile);
         for_rows(rect, [&](std::size_t point, std::size_t place) {
@@ -236,8 +236,18 @@ class TiledMeanField {
         for (std::size_t m = 0; m < terms_.size(); ++m) {
             const TiledTerm& term = terms_[m];
             if (term.lattice == nullptr) continue;
-            if (state_.channels > 2 || term.before == nullptr) {
-                term.lattice->splat(tile, in_tile(buffers.sums.data(), rect, term.before),
+            if (state_.channels > 2) {
+                const std::size_t first = first_point(rect);
+                const PointFactors factors{term.before == nullptr ? nullptr : term.before + first,
+                                           frame_.width()};
+                term.lattice->splat(
+                    tile,
+                    {&next_q_[first * state_.channels], frame_.width() * state_.channels, factors},
+                    splatted_[m]);
+                continue;
+            }
+            if (term.before == nullptr) {
+                term.lattice->splat(tile, in_tile(buffers.sums.data(), rect, nullptr),
                                     splatted_[m]);
                 continue;
             }
@@ -284,7 +294,9 @@ bool suits_tiles(const std::vector<PairwiseTerm>& terms, std::size_t labels) {
         if (frame != nullptr && frame->width() != tiled->width()) return false;
         frame = tiled;
     }
+    // Kernels know rows of up to 24 labels, and reach them by 32 bits.
     if (frame == nullptr || labels < 2 || labels > 24) return false;
+    if (kTileSide * frame->width() * 24 >= std::size_t{1} << 31U) return false;
     return std::all_of(terms.begin(), terms.end(), [&](const PairwiseTerm& term) {
         return term.position == nullptr || term.position->width() == frame->width();
     });

@@ -39,6 +39,8 @@ class PositionKernel {
   private:
     void filter_rows(const float* values, std::size_t channels, float* out,
                      const FilterOptions& options) const;
+    /// Convolve `count` floats, points of channels one behind the other.
+    void along_row(const float* inner, std::size_t channels, std::size_t count, float* out) const;
 
     std::size_t height_;
     std::size_t width_;

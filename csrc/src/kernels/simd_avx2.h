@@ -53,6 +53,12 @@ inline Ints round_to_ints(Floats values) {
 
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
 
+typedef float FourFloats __attribute__((vector_size(16)));
+
+inline FourFloats multiply_add(FourFloats a, FourFloats b, FourFloats c) {
+    return _mm_fmadd_ps(a, b, c);
+}
+
 inline Ints minimum(Ints a, Ints b) {
     return reinterpret_cast<Ints>(
         _mm256_min_epi32(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));

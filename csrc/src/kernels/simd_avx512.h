@@ -43,6 +43,17 @@ inline Ints round_to_ints(Floats values) {
 
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
 
+typedef float EightFloats __attribute__((vector_size(32)));
+typedef float FourFloats __attribute__((vector_size(16)));
+
+inline EightFloats multiply_add(EightFloats a, EightFloats b, EightFloats c) {
+    return _mm256_fmadd_ps(a, b, c);
+}
+
+inline FourFloats multiply_add(FourFloats a, FourFloats b, FourFloats c) {
+    return _mm_fmadd_ps(a, b, c);
+}
+
 inline Ints minimum(Ints a, Ints b) {
     return reinterpret_cast<Ints>(
         _mm512_min_epi32(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));

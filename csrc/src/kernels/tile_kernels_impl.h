@@ -45,6 +45,16 @@ inline Ints load_word(const std::uint32_t* records, int word) {
 
 inline Floats to_floats(Ints values) { return __builtin_convertvector(values, Floats); }
 
+/// Vectors of any width.
+template <int kWidth>
+struct Vectors {
+    typedef float Part __attribute__((vector_size(kWidth * sizeof(float))));
+    typedef std::int32_t PartInts __attribute__((vector_size(kWidth * sizeof(float))));
+};
+
+/// Lanes of the vectors that come in half a cache line, which few of them straddle.
+constexpr int kWindowLanes = kLanes < 8 ? kLanes : 8;
+
 inline Ints lane_numbers() {
     Ints numbers;
     for (int lane = 0; lane < kLanes; ++lane) numbers[lane] = lane;
@@ -890,8 +900,8 @@ inline void convolve_at(const float* centre, const float* taps, int radius, std:
     for (int v = 0; v < kVectors; ++v) store(out + v * kLanes, sum[v]);
 }
 
-void convolve(const float* centre, const float* taps, int radius, std::ptrdiff_t step,
-              std::size_t count, float* out) {
+void convolve_row(const float* centre, const float* taps, int radius, std::ptrdiff_t step,
+                  std::size_t count, float* out) {
     std::size_t i = 0;
     for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
         convolve_at<4>(centre + i, taps, radius, step, out + i);
@@ -910,14 +920,72 @@ void convolve(const float* centre, const float* taps, int radius, std::ptrdiff_t
     }
 }
 
-// ---- mean field
+/// Sums of eight rows at once, of one vector each: a row that is loaded counts for all of them.
+constexpr int kWindowRows = 8;
 
-/// Vectors of any width.
-template <int kWidth>
-struct Vectors {
-    typedef float Part __attribute__((vector_size(kWidth * sizeof(float))));
-    typedef std::int32_t PartInts __attribute__((vector_size(kWidth * sizeof(float))));
-};
+template <int kWidth, int kRadius>
+inline void convolve_window(const float* centre, const typename Vectors<kWidth>::Part* taps,
+                            std::ptrdiff_t step, float* out, std::ptrdiff_t out_step) {
+    using Part = typename Vectors<kWidth>::Part;
+    Part sum[kWindowRows] = {};
+#pragma GCC unroll 64
+    for (int i = -kRadius; i < kWindowRows + kRadius; ++i) {
+        Part row;
+        std::memcpy(&row, centre + i * step, sizeof(row));
+#pragma GCC unroll 8
+        for (int y = 0; y < kWindowRows; ++y) {
+            const int distance = i < y ? y - i : i - y;
+            if (distance <= kRadius) sum[y] = multiply_add(row, taps[distance], sum[y]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int y = 0; y < kWindowRows; ++y) {
+        std::memcpy(out + y * out_step, &sum[y], sizeof(Part));
+    }
+}
+
+/// Convolve as many whole windows as there are: returns the rows done, of `done` floats each.
+template <int kWidth, int kRadius>
+std::size_t convolve_windows(const float* centre, const float* taps, std::ptrdiff_t step,
+                             std::size_t rows, std::size_t count, float* out,
+                             std::ptrdiff_t out_step, std::size_t* done) {
+    using Part = typename Vectors<kWidth>::Part;
+    Part tap[kRadius + 1];
+    for (int k = 0; k <= kRadius; ++k) tap[k] = Part{} + taps[k];
+    *done = count / kWidth * kWidth;
+    std::size_t row = 0;
+    for (; row + kWindowRows <= rows; row += kWindowRows) {
+        const auto y = static_cast<std::ptrdiff_t>(row);
+        for (std::size_t i = 0; i < *done; i += kWidth) {
+            convolve_window<kWidth, kRadius>(centre + y * step + i, tap, step,
+                                             out + y * out_step + i, out_step);
+        }
+    }
+    return row;
+}
+
+void convolve(const float* centre, const float* taps, int radius, std::ptrdiff_t step,
+              std::size_t rows, std::size_t count, float* out, std::ptrdiff_t out_step) {
+    constexpr int kRadius = 12;  // that of three pixels, the usual deviation
+    std::size_t rows_done = 0;
+    std::size_t done = 0;
+    if (radius == kRadius && count % kWindowLanes == 0) {
+        rows_done = convolve_windows<kWindowLanes, kRadius>(centre, taps, step, rows, count, out,
+                                                            out_step, &done);
+    } else if (radius == kRadius) {
+        rows_done =
+            convolve_windows<4, kRadius>(centre, taps, step, rows, count, out, out_step, &done);
+    }
+    for (std::size_t row = 0; row < rows; ++row) {
+        const auto y = static_cast<std::ptrdiff_t>(row);
+        const std::size_t first = row < rows_done ? done : 0;
+        if (first == count) continue;
+        convolve_row(centre + y * step + first, taps, radius, step, count - first,
+                     out + y * out_step + first);
+    }
+}
+
+// ---- mean field
 
 void add_scaled(std::size_t points, std::size_t channels, const float* from, float weight,
                 const float* factors, bool is_first, float* sums) {
@@ -931,23 +999,25 @@ void add_scaled(std::size_t points, std::size_t channels, const float* from, flo
         }
         std::memcpy(sums + at, &value, sizeof(value));
     };
-    using Four = typename Vectors<4>::Part;
+    const auto add_rows = [&](auto zero) {
+        constexpr std::size_t kWidth = sizeof(zero) / sizeof(float);
+        for (std::size_t x = 0; x < points; ++x) {
+            const auto factor = zero + weight * factors[x];
+            for (std::size_t c = 0; c < channels; c += kWidth) add(x * channels + c, factor);
+        }
+    };
     const std::size_t count = points * channels;
     std::size_t at = 0;
     if (factors == nullptr) {
         for (; at + kLanes <= count; at += kLanes) add(at, Floats{} + weight);
     } else if (channels == 1) {
         for (; at + kLanes <= count; at += kLanes) add(at, weight * load_floats(factors + at));
-    } else if (channels % kLanes == 0) {
-        for (std::size_t x = 0; x < points; ++x) {
-            const Floats factor = Floats{} + weight * factors[x];
-            for (std::size_t c = 0; c < channels; c += kLanes, at += kLanes) add(at, factor);
-        }
+    } else if (channels % kWindowLanes == 0) {
+        return add_rows(typename Vectors<kWindowLanes>::Part{});
+    } else if (channels % 4 == 0) {
+        return add_rows(typename Vectors<4>::Part{});
     } else {
-        for (std::size_t x = 0; x < points; ++x) {
-            const Four factor = Four{} + weight * factors[x];
-            for (std::size_t c = 0; c < channels; c += 4, at += 4) add(at, factor);
-        }
+        for (; at < count; ++at) add(at, weight * factors[at / channels]);
     }
     for (; at < count; ++at) add(at, factors == nullptr ? weight : weight * factors[at]);
 }
@@ -962,14 +1032,15 @@ inline Vector exponential(Vector x) {
     // this size have no room for a fraction.
     const Vector magic = Vector{} + 12582912.0F;
     const Vector whole = (bounded * 1.44269504F + magic) - magic;
-    const Vector r = (bounded - whole * 0.693359375F) + whole * 2.12194440e-4F;
+    const Vector coarse = multiply_add(whole, Vector{} - 0.693359375F, bounded);
+    const Vector r = multiply_add(whole, Vector{} + 2.12194440e-4F, coarse);
     Vector sum = Vector{} + 1.0F / 720.0F;
-    sum = sum * r + 1.0F / 120.0F;
-    sum = sum * r + 1.0F / 24.0F;
-    sum = sum * r + 1.0F / 6.0F;
-    sum = sum * r + 0.5F;
-    sum = sum * r + 1.0F;
-    sum = sum * r + 1.0F;
+    sum = multiply_add(sum, r, Vector{} + 1.0F / 120.0F);
+    sum = multiply_add(sum, r, Vector{} + 1.0F / 24.0F);
+    sum = multiply_add(sum, r, Vector{} + 1.0F / 6.0F);
+    sum = multiply_add(sum, r, Vector{} + 0.5F);
+    sum = multiply_add(sum, r, Vector{} + 1.0F);
+    sum = multiply_add(sum, r, Vector{} + 1.0F);
     const Integers power = (__builtin_convertvector(whole, Integers) + 127) << 23;
     return vanishes ? Vector{} : sum * reinterpret_cast<Vector>(power);
 }
