@@ -31,6 +31,9 @@ class KeyTable {
     std::size_t size() const { return keys_.size(); }
     const PooledVector<Key>& keys() const { return keys_; }
 
+    /// Fetch what `find` will read.
+    void prefetch(Key key) const { __builtin_prefetch(&buckets_[home_of(key)]); }
+
     std::int32_t find(Key key) const {
         std::size_t at = home_of(key);
         std::int32_t number = buckets_[at].find(key);
@@ -58,7 +61,7 @@ class KeyTable {
 
     typedef std::uint32_t Four __attribute__((vector_size(16)));
 
-    struct alignas(sizeof(Key) * 16 > 32 ? 64 : 32) Bucket {
+    struct alignas(sizeof(Key) == sizeof(std::uint32_t) ? 32 : 64) Bucket {
         Key key[kKeys] = {kFree, kFree, kFree, kFree};
         std::uint32_t number[kKeys] = {};  // plus one: 0 where there is none
 

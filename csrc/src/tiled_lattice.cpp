@@ -19,8 +19,8 @@ struct Range {
     double high;
 };
 
-/// Hash slots are fetched this many keys before they are read.
-constexpr std::size_t kAhead = 16;
+/// Neighbours' hash slots are fetched so many vertices before they are read.
+constexpr std::size_t kAhead = 3;
 
 /// Smaller tables than this are not worth a second thread.
 constexpr std::size_t kPointsPerThread = 16384;
@@ -408,6 +408,11 @@ void TiledLattice::number_vertices(PooledVector<Key> Tile::* keys_of, int thread
                     const Key key = keys[vertex];
                     const auto row = first[part] + static_cast<std::int32_t>(vertex) + 1;
                     const Key* to_above = steps.to_above(key);
+                    const Key ahead = keys[std::min(vertex + kAhead, end - 1)];
+                    for (int axis = 0; axis <= dims; ++axis) {
+                        const Key above = ahead + steps.to_above(ahead)[axis];
+                        tables[part_of(above)].prefetch(above);
+                    }
                     std::int32_t* pairs = neighbours_.data();
                     for (int axis = 0; axis <= dims; ++axis) {
                         const Key above = key + to_above[axis];
@@ -628,6 +633,21 @@ void TiledLattice::store_tile(const Tile& tile, const float* in_tile, const floa
     });
 }
 
+void TiledLattice::prefetch_tile(std::size_t tile, const ChannelBlock& block) const {
+    if (tile >= tiles()) return;
+    constexpr std::size_t kLine = 64 / sizeof(float);
+    const bool is_planes = block.point_step == 1;
+    for_rows(tiles_[tile], [&](std::size_t point, std::size_t, std::size_t columns) {
+        const std::size_t planes = is_planes ? block.channels : 1;
+        for (std::size_t c = 0; c < planes; ++c) {
+            const float* row =
+                block.data + point * block.point_step + (is_planes ? c * block.channel_step : 0);
+            const std::size_t floats = columns * block.point_step;
+            for (std::size_t i = 0; i < floats; i += kLine) __builtin_prefetch(row + i);
+        }
+    });
+}
+
 template <int kChannels>
 void TiledLattice::filter_block(const ChannelBlock& given, const ChannelBlock& wanted,
                                 const FilterOptions& options) const {
@@ -639,6 +659,8 @@ void TiledLattice::filter_block(const ChannelBlock& given, const ChannelBlock& w
             if (!given.is_direct) {
                 load_tile<kChannels>(tiles_[at], given, options.before, in_tile.data());
             }
+            // Rows of a tile are too short for the processor to foresee the next one's.
+            prefetch_tile(at + static_cast<std::size_t>(vertices.threads), given);
             splat(at, values_of<kChannels>(tiles_[at], given, in_tile.data(), options.before),
                   vertices);
         }
@@ -647,6 +669,7 @@ void TiledLattice::filter_block(const ChannelBlock& given, const ChannelBlock& w
     parallel_items(tiles(), vertices.threads, [&](const std::function<std::size_t()>& next) {
         PooledVector<float> in_tile(buffer);
         for (std::size_t at = next(); at < tiles(); at = next()) {
+            prefetch_tile(at, wanted);
             slice(at, vertices, 1.0F,
                   values_of<kChannels>(tiles_[at], wanted, in_tile.data(), options.after));
             if (!wanted.is_direct) {

@@ -102,6 +102,7 @@ class TiledLattice final : public Lattice::Base {
     template <int kChannels>
     void load_tile(const Tile& tile, const ChannelBlock& block, const float* factors,
                    float* in_tile) const;
+    void prefetch_tile(std::size_t tile, const ChannelBlock& block) const;
     template <int kChannels>
     void store_tile(const Tile& tile, const float* in_tile, const float* factors,
                     const ChannelBlock& block) const;
