@@ -119,10 +119,14 @@ def mean_field(
     *,
     start: npt.NDArray[np.float32] | None = None,
     iterations: int,
+    planes: bool = False,
     symmetric: bool = True,
     threads: int = 0,
 ) -> npt.NDArray[np.float32]:
-    """Update all points at once, `iterations` times: see `weakseg.mean_field.mean_field`."""
+    """Update all points at once, `iterations` times: see `weakseg.mean_field.mean_field`.
+
+    With `planes`, `unary`, `start` and the result are (K, N) instead of (N, K).
+    """
 
 def instruction_sets() -> list[str]:
     """Name the sets of vector instructions that can be used here, the fastest first."""

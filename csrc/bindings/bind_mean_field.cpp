@@ -40,11 +40,12 @@ void check_rows(const char* name, const FloatArray& array, const FloatArray& una
 py::array_t<float> infer(const FloatArray& unary, const std::vector<Kernel>& kernels,
                          const std::vector<std::string>& normalisations,
                          const std::vector<FloatArray>& compatibilities,
-                         const std::optional<FloatArray>& start, int iterations, bool symmetric,
-                         int threads) {
+                         const std::optional<FloatArray>& start, int iterations, bool planes,
+                         bool symmetric, int threads) {
     check_threads(threads);
     if (unary.ndim() != 2 || unary.size() == 0) {
-        throw std::invalid_argument("unary must have shape (points, labels), got " +
+        throw std::invalid_argument(std::string("unary must have shape ") +
+                                    (planes ? "(labels, points)" : "(points, labels)") + ", got " +
                                     shape_of(unary));
     }
     if (iterations < 0) {
@@ -58,8 +59,8 @@ py::array_t<float> infer(const FloatArray& unary, const std::vector<Kernel>& ker
             " and " + std::to_string(compatibilities.size()));
     }
     if (start) check_rows("start", *start, unary);
-    const auto points = static_cast<std::size_t>(unary.shape(0));
-    const auto labels = static_cast<std::size_t>(unary.shape(1));
+    const auto points = static_cast<std::size_t>(unary.shape(planes ? 1 : 0));
+    const auto labels = static_cast<std::size_t>(unary.shape(planes ? 0 : 1));
     std::vector<PairwiseTerm> terms(kernels.size());
     for (std::size_t m = 0; m < terms.size(); ++m) {
         if (points_of(kernels[m]) != points) {
@@ -74,7 +75,8 @@ py::array_t<float> infer(const FloatArray& unary, const std::vector<Kernel>& ker
         }
         terms[m].normalisation = normalisation_of(normalisations[m]);
         const FloatArray& mu = compatibilities[m];
-        if (mu.ndim() != 2 || mu.shape(0) != unary.shape(1) || mu.shape(1) != unary.shape(1)) {
+        if (mu.ndim() != 2 || static_cast<std::size_t>(mu.shape(0)) != labels ||
+            static_cast<std::size_t>(mu.shape(1)) != labels) {
             const std::string count = std::to_string(labels);
             throw std::invalid_argument("compatibilities must have shape (" + count + ", " + count +
                                         "), got " + shape_of(mu));
@@ -83,6 +85,7 @@ py::array_t<float> infer(const FloatArray& unary, const std::vector<Kernel>& ker
     }
     MeanFieldOptions options;
     options.iterations = iterations;
+    options.planes = planes;
     options.symmetric = symmetric;
     options.threads = threads;
     py::array_t<float> out({unary.shape(0), unary.shape(1)});
@@ -99,8 +102,8 @@ py::array_t<float> infer(const FloatArray& unary, const std::vector<Kernel>& ker
 void bind_mean_field(py::module_& module) {
     module.def("mean_field", &infer, py::arg("unary"), py::arg("kernels"),
                py::arg("normalisations"), py::arg("compatibilities"), py::kw_only(),
-               py::arg("start") = py::none(), py::arg("iterations"), py::arg("symmetric") = true,
-               py::arg("threads") = 0);
+               py::arg("start") = py::none(), py::arg("iterations"), py::arg("planes") = false,
+               py::arg("symmetric") = true, py::arg("threads") = 0);
 }
 
 }  // namespace weakseg

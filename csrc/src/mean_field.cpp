@@ -6,6 +6,7 @@
 
 #include "lattice_base.h"
 #include "pool.h"
+#include "strided_copy.h"
 #include "tile_kernels.h"
 #include "tiled_mean_field.h"
 #include "weakseg/parallel.h"
@@ -182,16 +183,39 @@ void infer_many(const float* unary, const float* start, std::size_t points, std:
     }
 }
 
+/// Infer with planes turned into rows, and back.
+void infer_planes(const float* unary, const float* start, std::size_t points, std::size_t labels,
+                  const std::vector<PairwiseTerm>& terms, const MeanFieldOptions& options,
+                  float* out) {
+    const std::size_t size = points * labels;
+    PooledVector<float> unary_rows(size);
+    PooledVector<float> start_rows(start == nullptr ? 0 : size);
+    PooledVector<float> out_rows(size);
+    copy_strided({unary, 1, points}, {unary_rows.data(), labels, 1}, points, labels);
+    if (start != nullptr) {
+        copy_strided({start, 1, points}, {start_rows.data(), labels, 1}, points, labels);
+    }
+    MeanFieldOptions rows = options;
+    rows.planes = false;
+    mean_field(unary_rows.data(), start == nullptr ? nullptr : start_rows.data(), points, labels,
+               terms, rows, out_rows.data());
+    copy_strided({out_rows.data(), labels, 1}, {out, 1, points}, points, labels);
+}
+
 }  // namespace
 
 void mean_field(const float* unary, const float* start, std::size_t points, std::size_t labels,
                 const std::vector<PairwiseTerm>& terms, const MeanFieldOptions& options,
                 float* out) {
+    const bool takes_tiles = options.iterations > 0 && suits_tiles(terms, labels);
+    if (options.planes && !takes_tiles) {
+        return infer_planes(unary, start, points, labels, terms, options, out);
+    }
     std::vector<std::unique_ptr<Spread>> spreads;
     for (const PairwiseTerm& term : terms) {
         spreads.push_back(std::make_unique<Spread>(term, points, options));
     }
-    if (options.iterations > 0 && suits_tiles(terms, labels)) {
+    if (takes_tiles) {
         std::vector<TiledTerm> tiled;
         for (const auto& spread : spreads) tiled.push_back(spread->tiled());
         tiled_mean_field(unary, start, labels, tiled, options, out);

@@ -55,8 +55,7 @@ SizeClass class_of(std::size_t bytes) {
 class Pool {
   public:
     void* take(std::size_t size_class, std::size_t bytes) {
-        // Never wait: a process forked while another thread held the lock would do so for good.
-        const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+        const std::unique_lock<std::mutex> lock = try_lock();
         if (!lock || size_class >= free_.size() || free_[size_class].empty()) return nullptr;
         void* memory = free_[size_class].back();
         free_[size_class].pop_back();
@@ -65,7 +64,7 @@ class Pool {
     }
 
     bool give(void* memory, std::size_t size_class, std::size_t bytes) {
-        const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+        const std::unique_lock<std::mutex> lock = try_lock();
         if (!lock || size_class >= free_.size() || kept_ + bytes > kMostKept) return false;
         if (free_[size_class].size() == free_[size_class].capacity()) {
             try {
@@ -80,6 +79,15 @@ class Pool {
     }
 
   private:
+    /// Others hold it for some nanoseconds. But never wait for good, as a process would that was
+    /// forked while another thread held it: without the lock, memory comes from the system.
+    std::unique_lock<std::mutex> try_lock() {
+        std::unique_lock<std::mutex> lock(mutex_, std::defer_lock);
+        for (int tries = 0; tries < 1000 && !lock.try_lock(); ++tries) {
+        }
+        return lock;
+    }
+
     std::mutex mutex_;
     std::array<std::vector<void*>, 128> free_;
     std::size_t kept_ = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "strided_copy.h"
 #include "weakseg/parallel.h"
 
 namespace weakseg {
@@ -26,6 +27,8 @@ class TiledMeanField {
         : unary_(unary),
           start_(start),
           state_(labels),
+          label_step_(options.planes ? 0 : 1),
+          point_step_(options.planes ? 1 : labels),
           terms_(terms),
           options_(options),
           frame_(*std::find_if(terms.begin(), terms.end(),
@@ -36,6 +39,7 @@ class TiledMeanField {
           q_(points_ * state_.channels),
           next_q_(points_ * state_.channels),
           splatted_(terms.size()) {
+        if (options.planes) label_step_ = points_;
         parallel_for(points_, options.threads,
                      [&](std::size_t begin, std::size_t end) { prepare_energies(begin, end); });
     }
@@ -167,9 +171,7 @@ class TiledMeanField {
     /// Of two labels the first's less the second's; of more, rows as wide as the kernels take them.
     void prepare_energies(std::size_t begin, std::size_t end) {
         if (state_.labels == 2) {
-            for (std::size_t i = begin; i < end; ++i) {
-                energies_[i] = unary_[2 * i] - unary_[2 * i + 1];
-            }
+            for (std::size_t i = begin; i < end; ++i) energies_[i] = lead_of_first(unary_, i);
             return;
         }
         // Labels that are none cost so much that their probability is 0.
@@ -178,11 +180,17 @@ class TiledMeanField {
 
     void widen(const float* rows, std::size_t begin, std::size_t end, float filling,
                float* to) const {
+        const Strided<const float> given{rows + begin * point_step_, point_step_, label_step_};
+        copy_strided(given, {to, state_.channels, 1}, end - begin, state_.labels);
         for (std::size_t i = begin; i < end; ++i, to += state_.channels) {
-            const float* const row = rows + i * state_.labels;
-            for (std::size_t k = 0; k < state_.labels; ++k) to[k] = row[k];
-            for (std::size_t k = state_.labels; k < state_.channels; ++k) to[k] = filling;
+            std::fill(to + state_.labels, to + state_.channels, filling);
         }
+    }
+
+    /// Of an array of two labels: the first's value less the second's.
+    float lead_of_first(const float* array, std::size_t point) const {
+        const float* const first = array + point * point_step_;
+        return first[0] - first[label_step_];
     }
 
     void update_two(std::size_t point, std::size_t count, bool is_first, bool is_last, float* sums,
@@ -195,14 +203,15 @@ class TiledMeanField {
             float second[kTileSide];
             kernels.logistic(0, count, &energies_[point], &spread, &one, terms, second);
             for (std::size_t x = 0; x < count; ++x) {
-                out[2 * (point + x)] = 1.0F - second[x];
-                out[2 * (point + x) + 1] = second[x];
+                float* const to = out + (point + x) * point_step_;
+                to[0] = 1.0F - second[x];
+                to[label_step_] = second[x];
             }
             return;
         }
         if (is_first && start_ != nullptr) {
             for (std::size_t x = 0; x < count; ++x) {
-                sums[x] = start_[2 * (point + x) + 1] - start_[2 * (point + x)];
+                sums[x] = -lead_of_first(start_, point + x);
             }
         } else {
             kernels.tanh_half(0, count, &energies_[point], &spread, &one, terms, sums);
@@ -263,6 +272,9 @@ class TiledMeanField {
     const float* unary_;
     const float* start_;
     State state_;
+    // Of the arrays given and wanted.
+    std::size_t label_step_;
+    std::size_t point_step_;
     const std::vector<TiledTerm>& terms_;
     const MeanFieldOptions& options_;
     const TiledLattice& frame_;

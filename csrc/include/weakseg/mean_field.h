@@ -28,13 +28,14 @@ struct PairwiseTerm {
 struct MeanFieldOptions {
     int iterations = 5;
     bool symmetric = true;
-    int threads = 0;  // 0: all
+    int threads = 0;      // 0: all
+    bool planes = false;  // arrays are (labels, points) instead of (points, labels)
 };
 
 /// Update `iterations` times Q = softmax(-unary - sum over terms of compatibility (K Q)).
 ///
-/// `unary`, energies in nats, and `out` are (points, labels) row by row, and so is `start`, the
-/// first Q; null for softmax(-unary).
+/// `unary`, energies in nats, and `out` are (points, labels), and so is `start`, the first Q; null
+/// for softmax(-unary).
 void mean_field(const float* unary, const float* start, std::size_t points, std::size_t labels,
                 const std::vector<PairwiseTerm>& terms, const MeanFieldOptions& options,
                 float* out);
