@@ -44,6 +44,10 @@ class Lattice:
             frame: (H, W, 3) or, with `planes`, (3, H, W) RGB, levels 0..255, finite.
             sigma_xy_pixels: Standard deviation in the frame, in pixels, > 0.
             sigma_rgb_levels: Standard deviation in colour, in levels of 0-255, > 0.
+            planes: Colours come first.
+            quality: As in the class.
+            compatible: As in the class.
+            threads: As in the class.
         """
 
     def filter(
@@ -56,12 +60,15 @@ class Lattice:
         after: npt.NDArray[np.float32] | None = None,
         threads: int = 0,
     ) -> npt.NDArray[np.float32]:
-        """Sum `values`, (N, C) or with `planes` (C, N) float32, under the Gaussian of the features.
+        """Sum `values` under the Gaussian of the features.
 
         Args:
+            values: (N, C) or, with `planes`, (C, N) float32.
+            planes: Channels come first.
             symmetric: Make the operator its own transpose; high quality always is.
             before: (N,) float32 factors of the points' values, None for 1.
             after: (N,) float32 factors of the points' sums, None for 1.
+            threads: Threads of this call, 0 for all.
 
         Returns:
             As `values`, about sum_j exp(-|f_i - f_j|^2 / 2) values_j, j = i included.

@@ -219,25 +219,20 @@ class TiledMeanField {
         std::memcpy(&next_q_[point], sums, count * sizeof(float));
     }
 
-    void update_many(std::size_t point, std::size_t count, bool is_first, bool is_last, float* sums,
-                     float* out) {
+    void update_many(std::size_t point, std::size_t count, bool is_first, bool is_last,
+                     const float* sums, float* out) {
         const std::size_t channels = state_.channels;
+        float* const q = &next_q_[point * channels];
         if (is_first && start_ != nullptr) {
-            widen(start_, point, point + count, 0.0F, sums);
+            widen(start_, point, point + count, 0.0F, q);
         } else {
             const float one = 1.0F;
-            const float* const spread = sums;
-            tile_kernels().softmax(channels, 0, count, &energies_[point * channels], &spread, &one,
-                                   is_first ? 0 : 1, sums);
+            tile_kernels().softmax(channels, 0, count, &energies_[point * channels], &sums, &one,
+                                   is_first ? 0 : 1, q);
         }
-        if (is_last) {
-            for (std::size_t x = 0; x < count; ++x) {
-                const float* const row = sums + x * channels;
-                std::copy_n(row, state_.labels, out + (point + x) * state_.labels);
-            }
-        } else {
-            std::memcpy(&next_q_[point * channels], sums, count * channels * sizeof(float));
-        }
+        if (!is_last) return;
+        copy_strided({q, channels, 1}, {out + point * point_step_, point_step_, label_step_}, count,
+                     state_.labels);
     }
 
     void splat(std::size_t tile, Buffers& buffers) {
