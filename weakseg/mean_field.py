@@ -35,6 +35,7 @@ def mean_field(
     *,
     start: npt.ArrayLike | None = None,
     iterations: int,
+    planes: bool = False,
     symmetric: bool = True,
     threads: int = 0,
 ) -> Floats32:
@@ -51,6 +52,7 @@ def mean_field(
             classes of the neighbours (column). Potts of weight w is -w times the identity.
         start: (N, K) floats, the first Q; None is softmax(-unary).
         iterations: Updates, at least 0.
+        planes: `unary`, `start` and the result are (K, N) instead of (N, K).
         symmetric: Make A its own transpose; False is the lattice of the paper.
         threads: Threads to use, 0 for all; they do not change the result.
 
@@ -63,7 +65,7 @@ def mean_field(
     energies = np.asarray(unary, np.float32)
     check_shape((None, None), unary=energies)
     costs = [np.asarray(mu, np.float32) for mu in compatibilities]
-    _check_kernels(energies, kernels, normalisations, costs)
+    _check_kernels(energies.T if planes else energies, kernels, normalisations, costs)
     check_at_least(0, iterations=iterations, threads=threads)
     if start is not None:
         start = np.asarray(start, np.float32)
@@ -76,6 +78,7 @@ def mean_field(
         costs,
         start=start,
         iterations=iterations,
+        planes=planes,
         symmetric=symmetric,
         threads=threads,
     )

@@ -137,10 +137,9 @@ class DenseCrf:
             ValueError: If the two do not cover the same pixels, or `scores` are no probabilities.
             MissingExtraError: If the backend is not installed.
         """
-        unary = self._unary(frame, scores)  # (H W, K)
+        unary = self._unary(frame, scores)  # (K, H W)
         infer = self._infer_native if self.backend == "native" else self._infer_pydensecrf
-        probabilities = infer(frame, unary)
-        return np.ascontiguousarray(probabilities.T).reshape(scores.shape)
+        return np.ascontiguousarray(infer(frame, unary)).reshape(scores.shape)
 
     def many(self, frames: Sequence[FrameArray], scores: Sequence[Scores]) -> list[Scores]:
         """Refine a batch on all cores: every frame as `__call__` would, whatever the others are.
@@ -180,7 +179,7 @@ class DenseCrf:
         return [result for result in results if result is not None]
 
     def _unary(self, frame: FrameArray, scores: Scores) -> Floats32:
-        """Turn scores into energies >= 0 in nats, (K, H, W) -> (H W, K)."""
+        """Turn scores into energies >= 0 in nats, (K, H, W) -> (K, H W)."""
         check_shape((None, None, 3), frame=frame)
         if frame.dtype != np.uint8:
             raise ValueError(f"frame must be uint8 with levels 0-255, got {frame.dtype}")
@@ -190,23 +189,25 @@ class DenseCrf:
             size = len(self.compatibility)
             raise ValueError(f"compatibility is {size} x {size}, but scores have {classes} classes")
         # Written so that NaN fails too; 1e-3 leaves room for what float32 filters round off.
-        if not (np.all(scores >= -1e-3) and np.all(np.abs(scores.sum(axis=0) - 1) <= 1e-3)):
+        if not (scores.min() >= -1e-3 and np.all(np.abs(scores.sum(axis=0) - 1) <= 1e-3)):
             raise ValueError("scores must be finite, >= 0 and sum to 1 over classes")
-        rows = scores.reshape(classes, -1).T
         # Clamp: log(0) would make the unary infinite.
-        return -np.log(np.clip(rows, self.unary_floor, 1), dtype=np.float32)
+        planes = np.clip(scores.reshape(classes, -1), self.unary_floor, 1, dtype=np.float32)
+        np.log(planes, out=planes)
+        return np.negative(planes, out=planes)
 
     def _infer_native(self, frame: FrameArray, unary: Floats32) -> Floats32:
         # Potts less a constant that no softmax sees: 0 and 1 become -1 and 0.
-        costs = -np.eye(unary.shape[1]) if self.compatibility is None else self.compatibility
+        costs = -np.eye(len(unary)) if self.compatibility is None else self.compatibility
         kernels = self._kernels(frame)
-        log.debug("CRF over %d pixels with %d kernels", len(unary), len(kernels))
+        log.debug("CRF over %d pixels with %d kernels", unary.shape[1], len(kernels))
         return mean_field(
             unary,
             [kernel for _, kernel in kernels],
             [self.normalisation] * len(kernels),
             [weight * np.asarray(costs) for weight, _ in kernels],
             iterations=self.iterations,
+            planes=True,
             symmetric=self.symmetric,
             threads=self.threads,
         )
@@ -240,8 +241,8 @@ class DenseCrf:
                 "the pydensecrf backend needs `pip install weakseg[crf]`, or choose backend=native"
             ) from error
         height, width = frame.shape[:2]
-        crf = densecrf.DenseCRF2D(width, height, unary.shape[1])
-        crf.setUnaryEnergy(np.ascontiguousarray(unary.T))
+        crf = densecrf.DenseCRF2D(width, height, len(unary))
+        crf.setUnaryEnergy(unary)
         how = {"normalization": getattr(densecrf, _PYDENSECRF_NAMES[self.normalisation])}
         if self.gaussian_weight > 0:
             compat = self._compat(self.gaussian_weight)
@@ -254,7 +255,7 @@ class DenseCrf:
                 compat=self._compat(self.bilateral_weight),
                 **how,
             )
-        return np.asarray(crf.inference(self.iterations), np.float32).T
+        return np.asarray(crf.inference(self.iterations), np.float32)
 
     def _compat(self, weight: float) -> float | Floats32:
         """Return a kernel's compatibility as pydensecrf takes it."""
