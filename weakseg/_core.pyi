@@ -91,7 +91,7 @@ class Lattice:
         """Memory held, in bytes."""
 
 class PositionKernel:
-    """Gaussian of the places of a frame's pixels, exact but for 6e-5 of it beyond four sigmas.
+    """Gaussian of the places of a frame's pixels, exact but for 6e-5 an axis beyond four sigmas.
 
     Args:
         height: Rows of pixels.

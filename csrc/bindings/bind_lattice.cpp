@@ -19,7 +19,7 @@ namespace {
 
 void check_size(std::size_t points, std::size_t dims, const std::string& what) {
     if (points > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()) / (dims + 1)) {
-        throw std::invalid_argument(what + " is too large for one lattice");
+        throw std::invalid_argument(what + " is too large for one lattice: cut it into parts");
     }
 }
 
@@ -91,11 +91,13 @@ HeldFrame hold_frame(const py::array& given, bool planes) {
     if (given.dtype().is(py::dtype::of<std::uint8_t>())) {
         using ByteArray = py::array_t<std::uint8_t, py::array::c_style | py::array::forcecast>;
         ByteArray bytes = ByteArray::ensure(given);
+        if (!bytes) throw py::error_already_set();
         held.frame.bytes = bytes.data();
         held.array = std::move(bytes);
     } else {
         FloatArray floats = FloatArray::ensure(given);
         if (!floats) {
+            if (PyErr_ExceptionMatches(PyExc_MemoryError)) throw py::error_already_set();
             PyErr_Clear();
             throw py::type_error("frame must hold numbers");
         }
@@ -171,6 +173,11 @@ PositionKernel make_position_kernel(std::int64_t height, std::int64_t width, dou
     if (height < 1 || width < 1) {
         throw std::invalid_argument("height and width must be at least 1, got " +
                                     std::to_string(height) + " and " + std::to_string(width));
+    }
+    if (height > std::numeric_limits<std::int32_t>::max() / width) {
+        throw std::invalid_argument("a frame of " + std::to_string(height) + " x " +
+                                    std::to_string(width) +
+                                    " pixels is too large: at most 2147483647 in all");
     }
     check_sigma("sigma_x_pixels", sigma_x_pixels);
     check_sigma("sigma_y_pixels", sigma_y_pixels);

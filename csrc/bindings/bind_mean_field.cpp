@@ -63,6 +63,9 @@ py::array_t<float> infer(const FloatArray& unary, const std::vector<Kernel>& ker
     const auto labels = static_cast<std::size_t>(unary.shape(planes ? 0 : 1));
     std::vector<PairwiseTerm> terms(kernels.size());
     for (std::size_t m = 0; m < terms.size(); ++m) {
+        if (std::visit([](const auto* held) { return held == nullptr; }, kernels[m])) {
+            throw py::type_error("kernels must be Lattice or PositionKernel, got None");
+        }
         if (points_of(kernels[m]) != points) {
             throw std::invalid_argument("kernels must be over the " + std::to_string(points) +
                                         " points of unary, got one over " +
@@ -92,8 +95,10 @@ py::array_t<float> infer(const FloatArray& unary, const std::vector<Kernel>& ker
     const float* energies = unary.data();
     const float* first = start ? start->data() : nullptr;
     float* target = out.mutable_data();
-    const py::gil_scoped_release release;
-    mean_field(energies, first, points, labels, terms, options, target);
+    {
+        const py::gil_scoped_release release;
+        mean_field(energies, first, points, labels, terms, options, target);
+    }
     return out;
 }
 

@@ -157,6 +157,7 @@ void GeneralLattice::number_vertices(const Simplices& simplices, int threads) {
     if (adds_zero_) add_zero(table);
     if (mode_.ring) add_ring(table);
     vertices_ = table.size();
+    check_vertices(vertices_);
 
     neighbours_.resize((dims + 1) * vertices_ * 2);
     parallel_for(vertices_, threads, [&](std::size_t begin, std::size_t end) {

@@ -3,6 +3,8 @@
 
 #include <cmath>
 #include <cstddef>
+#include <stdexcept>
+#include <string>
 
 #include "weakseg/lattice.h"
 
@@ -21,6 +23,14 @@ struct Lattice::Base {
     /// Itself, if it can be applied tile by tile.
     virtual const TiledLattice* as_tiled() const { return nullptr; }
 };
+
+/// Throw if rows of so many vertices cannot be numbered by 32 bits.
+inline void check_vertices(std::size_t vertices) {
+    constexpr std::size_t kMost = std::size_t{1} << 30U;
+    if (vertices < kMost) return;
+    throw std::length_error("the lattice needs more than " + std::to_string(kMost) +
+                            " vertices: raise the sigmas, or cut the points into parts");
+}
 
 /// How points are put on the lattice, and how its vertices are blurred.
 struct LatticeMode {

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
+#include "class_rows.h"
 #include "lattice_base.h"
 #include "pool.h"
 #include "strided_copy.h"
@@ -106,13 +106,6 @@ void infer_two(const float* unary, const float* start, std::size_t points,
     }
 }
 
-bool is_potts(const std::vector<float>& mu, std::size_t labels) {
-    for (std::size_t i = 0; i < mu.size(); ++i) {
-        if (mu[i] != (i % (labels + 1) == 0 ? mu[0] : 0.0F)) return false;
-    }
-    return true;
-}
-
 /// rows = -mu rows.
 void mix_labels(const std::vector<float>& mu, std::size_t labels, std::size_t width,
                 std::size_t begin, std::size_t end, float* rows) {
@@ -127,24 +120,13 @@ void mix_labels(const std::vector<float>& mu, std::size_t labels, std::size_t wi
     }
 }
 
-/// Rows of labels, filled up to a width that the kernels take as it is.
-PooledVector<float> widen(const float* rows, std::size_t points, std::size_t labels,
-                          std::size_t width, float filling) {
-    PooledVector<float> wide(points * width);
-    for (std::size_t i = 0; i < points; ++i) {
-        std::copy_n(rows + i * labels, labels, &wide[i * width]);
-        std::fill_n(&wide[i * width + labels], width - labels, filling);
-    }
-    return wide;
-}
-
 void infer_many(const float* unary, const float* start, std::size_t points, std::size_t labels,
                 const std::vector<std::unique_ptr<Spread>>& spreads, int iterations, int threads,
                 float* out) {
     const TileKernels& kernels = tile_kernels();
-    const std::size_t width = labels <= 4 ? 4 : (labels + 7) / 8 * 8;
-    // Labels that are none cost so much that their probability is 0.
-    const PooledVector<float> energies = widen(unary, points, labels, width, 2e30F);
+    const std::size_t width = row_width(labels);
+    PooledVector<float> energies(points * width);
+    widen_energies({unary, labels, 1}, points, labels, width, energies.data());
     PooledVector<float> q(points * width);
     const auto update = [&](const std::vector<const float*>& rows,
                             const std::vector<float>& weights) {
@@ -156,7 +138,7 @@ void infer_many(const float* unary, const float* start, std::size_t points, std:
     if (start == nullptr) {
         update({}, {});
     } else {
-        q = widen(start, points, labels, width, 0.0F);
+        widen({start, labels, 1}, points, labels, width, 0.0F, q.data());
     }
     std::vector<PooledVector<float>> spread(spreads.size());
     std::vector<const float*> rows;

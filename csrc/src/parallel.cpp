@@ -3,16 +3,27 @@
 #include <algorithm>
 #include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
+
+#ifdef __linux__
+#include <sched.h>
+#endif
 
 namespace weakseg {
 
 namespace {
 
-// Starting a thread costs about as much as this many items of the loops here.
-constexpr std::size_t kItemsPerThread = 8192;
+std::atomic<std::size_t> grain{16384};
+
+/// Processors that this process may run on: a job of a cluster seldom has them all.
+int usable_processors() {
+#ifdef __linux__
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
+#endif
+    return static_cast<int>(std::thread::hardware_concurrency());
+}
 
 /// Call `body(part)` for every part below `parts`, on a thread each as far as there are any.
 void run_parts(std::size_t parts, const std::function<void(std::size_t)>& body) {
@@ -31,8 +42,9 @@ void run_parts(std::size_t parts, const std::function<void(std::size_t)>& body) 
     std::size_t started = 1;  // the calling thread takes part 0
     try {
         for (; started < parts; ++started) workers.emplace_back(guarded, started);
-    } catch (const std::system_error&) {
-        // The system grants no further thread: the calling one does the rest below.
+    } catch (const std::exception&) {
+        // The system grants no further thread, or no memory for one: the calling one does the rest
+        // below.
     }
     guarded(0);
     for (; started < parts; ++started) guarded(started);
@@ -43,14 +55,19 @@ void run_parts(std::size_t parts, const std::function<void(std::size_t)>& body) 
 }  // namespace
 
 int resolve_threads(int requested) {
-    if (requested > 0) return requested;
-    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    return std::clamp(requested > 0 ? requested : usable_processors(), 1, kMostThreads);
+}
+
+std::size_t points_per_thread() { return grain.load(std::memory_order_relaxed); }
+
+void set_points_per_thread(std::size_t points) {
+    grain.store(std::max<std::size_t>(points, 1), std::memory_order_relaxed);
 }
 
 void parallel_for(std::size_t count, int threads,
                   const std::function<void(std::size_t, std::size_t)>& body) {
     const auto wanted = static_cast<std::size_t>(resolve_threads(threads));
-    const std::size_t parts = std::clamp<std::size_t>(count / kItemsPerThread, 1, wanted);
+    const std::size_t parts = std::clamp<std::size_t>(count / points_per_thread(), 1, wanted);
     if (parts == 1) return body(0, count);
     run_parts(parts,
               [&](std::size_t part) { body(count * part / parts, count * (part + 1) / parts); });
@@ -94,8 +111,8 @@ void run_together(int threads, const std::function<void(int, int, Barrier&)>& bo
                 body(member, members.load(std::memory_order_relaxed), *barrier);
             });
         }
-    } catch (const std::system_error&) {
-        // The system grants no further thread: fewer share the work.
+    } catch (const std::exception&) {
+        // The system grants no further thread, or no memory for one: fewer share the work.
     }
     const int count = static_cast<int>(workers.size()) + 1;
     Barrier shared(count);

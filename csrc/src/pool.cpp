@@ -32,7 +32,7 @@ void ask_for_huge_pages([[maybe_unused]] void* memory, [[maybe_unused]] std::siz
 #endif
 }
 
-/// Four classes for every power of two: at most a fifth is wasted, and never touched.
+/// Four classes for every power of two: at most a fifth is wasted.
 struct SizeClass {
     std::size_t number;
     std::size_t bytes;

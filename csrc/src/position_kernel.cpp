@@ -15,15 +15,13 @@ namespace {
 /// places, and evicts itself.
 constexpr std::size_t kStrip = 64;
 
-/// Frames of fewer floats than this are not worth a second thread.
-constexpr std::size_t kFloatsForThreads = 65536;
-
 std::vector<float> taps_of(float sigma, std::size_t size) {
     // exp(-4^2 / 2) is 3e-4, and all that lies beyond 6e-5 of the whole.
     const double reach = std::ceil(4.0 * static_cast<double>(sigma));
     const auto radius = static_cast<std::size_t>(std::min(reach, static_cast<double>(size - 1)));
-    std::vector<float> taps(radius + 1);
-    for (std::size_t i = 0; i < taps.size(); ++i) {
+    // A little more costs less than a radius that the fast convolution is not made for.
+    std::vector<float> taps(std::max(radius, static_cast<std::size_t>(kFastRadius)) + 1, 0.0F);
+    for (std::size_t i = 0; i <= radius; ++i) {
         const double distance = static_cast<double>(i) / static_cast<double>(sigma);
         taps[i] = static_cast<float>(std::exp(-0.5 * distance * distance));
     }
@@ -54,15 +52,16 @@ void PositionKernel::filter_rows(const float* values, std::size_t channels, floa
     const std::size_t pad_x = (taps_x_.size() - 1) * channels;
     const auto pad_y = static_cast<std::size_t>(radius_y);
     const std::size_t row = width_ * channels;
-    const std::size_t strips = (row + kStrip - 1) / kStrip;
-    const std::size_t strip_floats = (height_ + 2 * pad_y) * kStrip;
-    const int threads = row * height_ < kFloatsForThreads ? 1 : options.threads;
+    const std::size_t strip_width = std::min(kStrip, (row + 15) / 16 * 16);
+    const std::size_t strips = (row + strip_width - 1) / strip_width;
+    const std::size_t strip_floats = (height_ + 2 * pad_y) * strip_width;
+    const int threads = row * height_ < 4 * points_per_thread() ? 1 : options.threads;
     // Along rows, into strips with rows of zeros above and below.
     PooledVector<float> across(strips * strip_floats);
     for (std::size_t strip = 0; strip < strips; ++strip) {
         float* const first = across.data() + strip * strip_floats;
-        std::fill_n(first, pad_y * kStrip, 0.0F);
-        std::fill_n(first + (height_ + pad_y) * kStrip, pad_y * kStrip, 0.0F);
+        std::fill_n(first, pad_y * strip_width, 0.0F);
+        std::fill_n(first + (height_ + pad_y) * strip_width, pad_y * strip_width, 0.0F);
     }
     parallel_items(height_, threads, [&](const std::function<std::size_t()>& next) {
         std::vector<float> padded(row + 2 * pad_x, 0.0F);
@@ -72,18 +71,19 @@ void PositionKernel::filter_rows(const float* values, std::size_t channels, floa
                                options.before == nullptr ? nullptr : options.before + y * width_,
                                true, inner);
             for (std::size_t strip = 0; strip < strips; ++strip) {
-                const std::size_t x = strip * kStrip;
-                along_row(inner + x, channels, std::min(kStrip, row - x),
-                          across.data() + strip * strip_floats + (y + pad_y) * kStrip);
+                const std::size_t x = strip * strip_width;
+                along_row(inner + x, channels, std::min(strip_width, row - x),
+                          across.data() + strip * strip_floats + (y + pad_y) * strip_width);
             }
         }
     });
     parallel_items(strips, threads, [&](const std::function<std::size_t()>& next) {
         for (std::size_t strip = next(); strip < strips; strip = next()) {
-            const std::size_t x = strip * kStrip;
-            const float* const first = across.data() + strip * strip_floats + pad_y * kStrip;
-            kernels.convolve(first, taps_y_.data(), radius_y, kStrip, height_,
-                             std::min(kStrip, row - x), out + x, static_cast<std::ptrdiff_t>(row));
+            const std::size_t x = strip * strip_width;
+            const float* const first = across.data() + strip * strip_floats + pad_y * strip_width;
+            kernels.convolve(
+                first, taps_y_.data(), radius_y, static_cast<std::ptrdiff_t>(strip_width), height_,
+                std::min(strip_width, row - x), out + x, static_cast<std::ptrdiff_t>(row));
         }
     });
     if (options.after == nullptr) return;

@@ -74,10 +74,10 @@ struct TileSource {
     const std::uint8_t* bytes;
     const float* floats;
     std::size_t width;        // of the frame
-    std::size_t plane;        // floats between two colours' planes, 0 for interleaved colours
+    std::size_t plane;        // levels between two colours' planes, 0 for interleaved colours
     const float* scaled_x;    // of every column, in lattice units
     const float* scaled_y;    // of every row
-    float opponent_scale[3];  // levels of red less blue, red less green, all: to lattice units
+    float opponent_scale[3];  // r - b, r - 2 g + b, r + g + b: to lattice units
     /// Instead of these, in red, green, blue: divide by it, then scale, in two roundings.
     float sigma_level;
 };
@@ -149,6 +149,9 @@ struct PointFactors {
     const float* data;
     std::size_t row_step;
 };
+
+/// Convolutions of this radius are fast: that of a deviation of three pixels, cut at four of them.
+constexpr int kFastRadius = 12;
 
 /// Values of a tile's points: for 1 or 2 channels, planes of kTilePoints floats; for 4, 8, 16 or
 /// 24, rows of channels, `row_step` floats from one row of points to the next.

@@ -3,10 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
-#include <limits>
 
-#include "key_table.h"
 #include "strided_copy.h"
 #include "weakseg/parallel.h"
 
@@ -22,11 +19,8 @@ struct Range {
 /// Neighbours' hash slots are fetched so many vertices before they are read.
 constexpr std::size_t kAhead = 3;
 
-/// Smaller tables than this are not worth a second thread.
-constexpr std::size_t kPointsPerThread = 16384;
-
 int useful_threads(std::size_t points, int requested) {
-    const auto most = std::max<std::size_t>(1, points / kPointsPerThread);
+    const auto most = std::max<std::size_t>(1, points / points_per_thread());
     return static_cast<int>(
         std::min<std::size_t>(most, static_cast<std::size_t>(resolve_threads(requested))));
 }
@@ -378,6 +372,7 @@ void TiledLattice::number_vertices(PooledVector<Key> Tile::* keys_of, int thread
     for (std::size_t part = 0; part < parts; ++part) {
         first[part] = static_cast<std::int32_t>(vertices_);
         vertices_ += tables[part].size();
+        check_vertices(vertices_);
     }
     if (parts > 1) {
         parallel_items(tiles_.size(), threads, [&](const std::function<std::size_t()>& next) {
@@ -400,13 +395,13 @@ void TiledLattice::number_vertices(PooledVector<Key> Tile::* keys_of, int thread
     std::fill(neighbours_.begin(), neighbours_.end(), 0);
     parallel_items(chunks, threads, [&](const std::function<std::size_t()>& next) {
         for (std::size_t chunk = next(); chunk < chunks; chunk = next()) {
-            const auto spare = static_cast<std::int32_t>(vertices_ + 1 + chunk);
+            const std::size_t spare = vertices_ + 1 + chunk;
             for (std::size_t part = 0; part < parts; ++part) {
                 const PooledVector<Key>& keys = tables[part].keys();
                 const std::size_t end = keys.size() * (chunk + 1) / chunks;
                 for (std::size_t vertex = keys.size() * chunk / chunks; vertex < end; ++vertex) {
                     const Key key = keys[vertex];
-                    const auto row = first[part] + static_cast<std::int32_t>(vertex) + 1;
+                    const auto row = static_cast<std::size_t>(first[part]) + vertex + 1;
                     const Key* to_above = steps.to_above(key);
                     const Key ahead = keys[std::min(vertex + kAhead, end - 1)];
                     for (int axis = 0; axis <= dims; ++axis) {
@@ -419,9 +414,11 @@ void TiledLattice::number_vertices(PooledVector<Key> Tile::* keys_of, int thread
                         const std::size_t its_part = part_of(above);
                         const std::int32_t number = tables[its_part].find(above);
                         const bool is_there = number != KeyTable<Key>::kMissing;
-                        const std::int32_t other = first[its_part] + number + 1;
-                        pairs[2 * row + 1] = is_there ? other : 0;
-                        pairs[2 * (is_there ? other : spare)] = row;
+                        const std::int32_t other = is_there ? first[its_part] + number + 1 : 0;
+                        const std::size_t place =
+                            is_there ? static_cast<std::size_t>(other) : spare;
+                        pairs[2 * row + 1] = other;
+                        pairs[2 * place] = static_cast<std::int32_t>(row);
                         pairs += 2 * neighbour_rows_;
                     }
                 }
@@ -655,6 +652,7 @@ void TiledLattice::filter_block(const ChannelBlock& given, const ChannelBlock& w
     const std::size_t buffer = given.is_direct ? 0 : kTilePoints * kChannels;
     parallel_items(tiles(), vertices.threads, [&](const std::function<std::size_t()>& next) {
         PooledVector<float> in_tile(buffer);
+        std::fill(in_tile.begin(), in_tile.end(), 0.0F);  // channels that are none, too
         for (std::size_t at = next(); at < tiles(); at = next()) {
             if (!given.is_direct) {
                 load_tile<kChannels>(tiles_[at], given, options.before, in_tile.data());

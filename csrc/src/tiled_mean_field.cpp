@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "class_rows.h"
 #include "strided_copy.h"
 #include "weakseg/parallel.h"
 
@@ -17,7 +18,7 @@ struct State {
     std::size_t channels;
 
     explicit State(std::size_t count)
-        : labels(count), channels(count == 2 ? 1 : (count <= 4 ? 4 : (count + 7) / 8 * 8)) {}
+        : labels(count), channels(count == 2 ? 1 : row_width(count)) {}
 };
 
 class TiledMeanField {
@@ -39,6 +40,7 @@ class TiledMeanField {
           q_(points_ * state_.channels),
           next_q_(points_ * state_.channels),
           splatted_(terms.size()) {
+        start_splats();
         if (options.planes) label_step_ = points_;
         parallel_for(points_, options.threads,
                      [&](std::size_t begin, std::size_t end) { prepare_energies(begin, end); });
@@ -54,7 +56,7 @@ class TiledMeanField {
                     if (terms_[m].lattice != nullptr) terms_[m].lattice->blur(blurred[m]);
                 }
             }
-            start_splats();
+            if (!is_last) start_splats();
             parallel_items(frame_.tiles(), threads_, [&](const std::function<std::size_t()>& next) {
                 Buffers buffers(state_.channels);
                 for (std::size_t tile = next(); tile < frame_.tiles(); tile = next()) {
@@ -174,17 +176,12 @@ class TiledMeanField {
             for (std::size_t i = begin; i < end; ++i) energies_[i] = lead_of_first(unary_, i);
             return;
         }
-        // Labels that are none cost so much that their probability is 0.
-        widen(unary_, begin, end, 2e30F, &energies_[begin * state_.channels]);
+        widen_energies(points_of(unary_, begin), end - begin, state_.labels, state_.channels,
+                       &energies_[begin * state_.channels]);
     }
 
-    void widen(const float* rows, std::size_t begin, std::size_t end, float filling,
-               float* to) const {
-        const Strided<const float> given{rows + begin * point_step_, point_step_, label_step_};
-        copy_strided(given, {to, state_.channels, 1}, end - begin, state_.labels);
-        for (std::size_t i = begin; i < end; ++i, to += state_.channels) {
-            std::fill(to + state_.labels, to + state_.channels, filling);
-        }
+    Strided<const float> points_of(const float* array, std::size_t first) const {
+        return {array + first * point_step_, point_step_, label_step_};
     }
 
     /// Of an array of two labels: the first's value less the second's.
@@ -224,7 +221,7 @@ class TiledMeanField {
         const std::size_t channels = state_.channels;
         float* const q = &next_q_[point * channels];
         if (is_first && start_ != nullptr) {
-            widen(start_, point, point + count, 0.0F, q);
+            widen(points_of(start_, point), count, state_.labels, channels, 0.0F, q);
         } else {
             const float one = 1.0F;
             tile_kernels().softmax(channels, 0, count, &energies_[point * channels], &sums, &one,
@@ -282,13 +279,6 @@ class TiledMeanField {
     std::vector<TiledLattice::VertexValues> splatted_;
 };
 
-bool is_potts(const std::vector<float>& mu, std::size_t labels) {
-    for (std::size_t i = 0; i < mu.size(); ++i) {
-        if (mu[i] != (i % (labels + 1) == 0 ? mu[0] : 0.0F)) return false;
-    }
-    return true;
-}
-
 }  // namespace
 
 bool suits_tiles(const std::vector<PairwiseTerm>& terms, std::size_t labels) {
@@ -305,7 +295,9 @@ bool suits_tiles(const std::vector<PairwiseTerm>& terms, std::size_t labels) {
     if (frame == nullptr || labels < 2 || labels > 24) return false;
     if (kTileSide * frame->width() * 24 >= std::size_t{1} << 31U) return false;
     return std::all_of(terms.begin(), terms.end(), [&](const PairwiseTerm& term) {
-        return term.position == nullptr || term.position->width() == frame->width();
+        if (term.position == nullptr) return true;
+        // Of far reach, tiles would be convolved again and again.
+        return term.position->width() == frame->width() && term.position->reach() <= kTileSide / 2;
     });
 }
 

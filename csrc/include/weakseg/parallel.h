@@ -10,8 +10,14 @@
 
 namespace weakseg {
 
-/// Number of threads meant by `requested`: itself, or for 0 all that this process may use.
+/// Number of threads meant by `requested`: itself, or for 0 all that this process may use; never
+/// more than kMostThreads.
 int resolve_threads(int requested);
+constexpr int kMostThreads = 256;
+
+/// Points that are worth a thread of their own. Tests have few, and set less.
+std::size_t points_per_thread();
+void set_points_per_thread(std::size_t points);
 
 /// Call `body(begin, end)` over [0, count) cut into at most `threads` contiguous parts.
 ///

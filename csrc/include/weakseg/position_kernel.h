@@ -1,6 +1,7 @@
 // Exact Gaussian filtering of a frame by place alone: two passes of a convolution.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <vector>
 
@@ -11,7 +12,8 @@ namespace weakseg {
 /// Sums over pixels j of exp(-|p_i - p_j|^2 / 2), j = i included, zero outside the frame.
 class PositionKernel {
   public:
-    /// Sigmas in pixels, > 0. Cut off at four of them: 6e-5 of the sum is lost.
+    /// Sigmas in pixels, > 0. Cut off at four of them: 6e-5 of the sum is lost
+    /// along each axis. Up to three pixels are the fastest.
     PositionKernel(std::size_t height, std::size_t width, float sigma_x_pixels,
                    float sigma_y_pixels);
 
@@ -20,8 +22,9 @@ class PositionKernel {
                 const FilterOptions& options) const;
 
     std::size_t points() const { return height_ * width_; }
-    std::size_t height() const { return height_; }
     std::size_t width() const { return width_; }
+    /// Pixels that a sum reaches up, down, or to a side.
+    std::size_t reach() const { return std::max(taps_x_.size(), taps_y_.size()) - 1; }
 
     /// Part of a frame.
     struct Rect {

@@ -966,7 +966,7 @@ std::size_t convolve_windows(const float* centre, const float* taps, std::ptrdif
 
 void convolve(const float* centre, const float* taps, int radius, std::ptrdiff_t step,
               std::size_t rows, std::size_t count, float* out, std::ptrdiff_t out_step) {
-    constexpr int kRadius = 12;  // that of three pixels, the usual deviation
+    constexpr int kRadius = kFastRadius;
     std::size_t rows_done = 0;
     std::size_t done = 0;
     if (radius == kRadius && count % kWindowLanes == 0) {
