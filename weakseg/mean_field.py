@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from weakseg import _core
 from weakseg.arrays import FrameArray
-from weakseg.checks import check_at_least, check_one_of, check_shape
+from weakseg.checks import check_at_least, check_one_of, check_positive, check_shape
+from weakseg.filtering import Quality
 
 Floats32: TypeAlias = npt.NDArray[np.float32]
 Kernel: TypeAlias = _core.Lattice | _core.PositionKernel
@@ -110,7 +111,9 @@ class Spread:
         self._after = self._before
         if normalisation == "none":
             return
-        scale: Floats32 = np.float32(1) / self._apply(np.ones((kernel.points, 1), np.float32))
+        degree = self._apply(np.ones((kernel.points, 1), np.float32))
+        # Clamp, as the core does: pydensecrf's arithmetic may round a lonely pixel's sum to 0.
+        scale: Floats32 = np.float32(1) / np.maximum(degree, np.float32(1e-20))
         if normalisation == "symmetric":
             scale = np.sqrt(scale)
         if normalisation != "after":
@@ -129,19 +132,25 @@ class Spread:
 
 
 def feature_kernel(
-    features: npt.ArrayLike, *, compatible: bool = False, threads: int = 0
+    features: npt.ArrayLike,
+    *,
+    quality: Quality = "standard",
+    compatible: bool = False,
+    threads: int = 0,
 ) -> Kernel:
     """Build the Gaussian of any features.
 
     Args:
         features: (N, d) floats, d in 1..16, in standard deviations of the Gaussian.
+        quality: Of the lattice: see `weakseg.filtering`.
         compatible: Place points on the lattice just as pydensecrf does.
         threads: Threads of the build, 0 for all.
 
     Raises:
         ValueError: If `features` has another shape or is not finite.
     """
-    return _core.Lattice(np.asarray(features, np.float32), compatible=compatible, threads=threads)
+    rows = np.asarray(features, np.float32)
+    return _core.Lattice(rows, quality=quality, compatible=compatible, threads=threads)
 
 
 def position_kernel(
@@ -157,6 +166,8 @@ def position_kernel(
 
     `compatible` is the one of `feature_kernel`: the other way is more exact.
     """
+    check_at_least(1, height=height, width=width)
+    check_positive(sigma_x_pixels=sigma_x_pixels, sigma_y_pixels=sigma_y_pixels)
     if not compatible:
         return _core.PositionKernel(height, width, sigma_x_pixels, sigma_y_pixels)
     x = np.arange(width, dtype=np.float32) / np.float32(sigma_x_pixels)
@@ -170,6 +181,7 @@ def frame_kernel(
     *,
     sigma_xy_pixels: float,
     sigma_rgb_levels: float,
+    quality: Quality = "standard",
     compatible: bool = False,
     threads: int = 0,
 ) -> Kernel:
@@ -178,6 +190,7 @@ def frame_kernel(
         frame,
         sigma_xy_pixels=sigma_xy_pixels,
         sigma_rgb_levels=sigma_rgb_levels,
+        quality=quality,
         compatible=compatible,
         threads=threads,
     )

@@ -82,6 +82,15 @@ def test_crf_matches_brute_force(plume: FrameArray, blurred: Scores, normalisati
     assert error.max() < 0.15 * slack
 
 
+def test_high_quality_is_nearer_to_brute_force(plume: FrameArray, blurred: Scores) -> None:
+    crf = DenseCrf(gaussian_weight=0, bilateral_weight=3, sigma_xy_pixels=12, sigma_rgb_levels=20)
+    exact = brute_force(plume, blurred, crf)
+    standard = np.abs(crf(plume, blurred) - exact).mean()
+    high = np.abs(replace(crf, quality="high")(plume, blurred) - exact).mean()
+    # Measured 0.0059 and 0.0015 on average.
+    assert high < 0.5 * standard
+
+
 def test_costs_of_one_are_potts(plume: FrameArray, blurred: Scores) -> None:
     potts = DenseCrf(normalisation="after")
     given = replace(potts, compatibility=[[0, 1], [1, 0]])
@@ -277,6 +286,9 @@ def test_other_sizes_and_types_are_refused(plume: FrameArray, blurred: Scores) -
         {"unary_floor": 2},
         {"threads": -1},
         {"backend": "gpu"},
+        {"quality": "best"},
+        {"quality": "high", "symmetric": False},
+        {"quality": "high", "backend": "pydensecrf"},
         {"normalisation": "row"},
         {"compatibility": [[0, 1]]},
         {"compatibility": [[0, 1], [1]]},

@@ -14,6 +14,7 @@ import numpy as np
 from weakseg.arrays import FrameArray, Scores
 from weakseg.checks import check_at_least, check_in_unit, check_one_of, check_positive, check_shape
 from weakseg.errors import MissingExtraError
+from weakseg.filtering import QUALITIES, Quality
 from weakseg.mean_field import (
     KERNEL_NORMALISATIONS,
     Floats32,
@@ -66,7 +67,10 @@ class DenseCrf:
             D^-1 A (a weighted mean), "none" A itself, which depends on the size of the frame.
         compatibility: K x K, symmetric: what a class costs beside another, in multiples of the
             kernels' weights. None is Potts: 0 for the same class, 1 for another, whatever K.
-        symmetric: Make the native kernels their own transpose; False repeats pydensecrf.
+        quality: Of the native bilateral kernel: "high" is nearer to the exact sums and slower, see
+            `weakseg.filtering`.
+        symmetric: Make the native kernels their own transpose; False repeats pydensecrf, which has
+            no high quality.
         backend: "native", or "pydensecrf" of the extra `crf`, kept for comparison.
         threads: Threads of the native backend, 0 for all; they do not change the result.
 
@@ -85,6 +89,7 @@ class DenseCrf:
     unary_floor: float = 1e-5
     normalisation: KernelNormalisation = "symmetric"
     compatibility: Sequence[Sequence[float]] | None = None
+    quality: Quality = "standard"
     symmetric: bool = True
     backend: Literal["native", "pydensecrf"] = "native"
     threads: int = 0
@@ -107,6 +112,9 @@ class DenseCrf:
         check_in_unit(unary_floor=self.unary_floor)
         check_one_of(KERNEL_NORMALISATIONS, normalisation=self.normalisation)
         check_one_of(BACKENDS, backend=self.backend)
+        check_one_of(QUALITIES, quality=self.quality)
+        if self.quality == "high" and not (self.symmetric and self.backend == "native"):
+            raise ValueError("quality='high' needs symmetric=true and backend=native")
         if self.compatibility is not None:
             # Lists come from the configuration; tuples keep the dataclass frozen to its depth.
             object.__setattr__(self, "compatibility", _square(self.compatibility))
@@ -228,6 +236,7 @@ class DenseCrf:
                 frame,
                 sigma_xy_pixels=self.sigma_xy_pixels,
                 sigma_rgb_levels=self.sigma_rgb_levels,
+                quality=self.quality,
                 **how,
             )
             kernels.append((self.bilateral_weight, colour))
