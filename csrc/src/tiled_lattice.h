@@ -66,6 +66,9 @@ class TiledLattice final : public Lattice::Base {
 
     TiledLattice(std::size_t points, int dims, const LatticeOptions& options);
 
+    /// As many of the requested threads as so many points keep busy.
+    static int useful_threads(std::size_t points, int requested);
+
     void cut_features();
     void cut_frame(std::size_t height, std::size_t width);
     void build(const TileSource& source, int threads);
@@ -77,6 +80,11 @@ class TiledLattice final : public Lattice::Base {
     /// Add the vertices that two others miss.
     template <class Key, class PartOf>
     void add_ring(std::vector<KeyTable<Key>>& tables, const PartOf& part_of, int threads) const;
+    /// Part p of the tables numbers its vertices from first[p] on.
+    template <class Key, class PartOf>
+    void find_neighbours(const std::vector<KeyTable<Key>>& tables,
+                         const std::vector<std::int32_t>& first, const PartOf& part_of,
+                         int threads);
 
     /// Call body(first point, first place in the tile, points) for every row of the tile.
     template <class Body>

@@ -1,0 +1,135 @@
+// Slice: values of the vertices at a tile's points.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../tile_kernels.h"
+#include "corners_impl.h"
+#include "vectors_impl.h"
+
+namespace weakseg {
+namespace {
+
+/// Fill the used rows of a group's table with scale * (lattice + other), channel by channel.
+template <int kDims, int kChannels, bool kPlanes>
+inline void fill_table(const TileView& tile, const HubGroup& group, const float* lattice,
+                       const float* other, float scale, float* table) {
+    constexpr int kLanesInAll = TableLayout<kDims>::kBlocks * kLanesPerBlock;
+    std::uint32_t vertex = group.first_vertex;
+    for (int block = 0; block < TableLayout<kDims>::kBlocks; ++block) {
+        for (unsigned left = group.used[block]; left != 0; left &= left - 1) {
+            const int lane = block * kLanesPerBlock + __builtin_ctz(left);
+            const std::size_t from = static_cast<std::size_t>(tile.vertices[vertex++]) * kChannels;
+            for (int c = 0; c < kChannels; ++c) {
+                const float sum = lattice[from + c] + (other == nullptr ? 0.0F : other[from + c]);
+                table[kPlanes ? c * kLanesInAll + lane : lane * kChannels + c] = scale * sum;
+            }
+        }
+    }
+}
+
+/// Look up a level's corners: a register permutation.
+template <int kDims>
+inline Floats look_up_level(const float* table, Ints lanes, int level) {
+    const float* entries = table + TableLayout<kDims>::kFirstLane[level];
+    const Ints index = lanes >> TableLayout<kDims>::kShift[level];
+    if (2 * (level + 1) == kDims + 1) {
+        return lookup(load_table(entries), load_table(entries + kLanesPerBlock), index);
+    }
+    return lookup(load_table(entries), index);
+}
+
+/// Slice of one or two channels: a group's table lies in registers.
+template <int kDims, int kChannels>
+void slice_few(const TileView& tile, const float* lattice, const float* other, float scale,
+               const TileValues& values) {
+    using Layout = TableLayout<kDims>;
+    constexpr int kLanesInAll = Layout::kBlocks * kLanesPerBlock;
+    alignas(64) float table[kChannels * kLanesInAll] = {};
+    alignas(64) float sliced[kChannels][kLanes];
+    alignas(64) std::uint32_t place[kLanes];
+    for (std::uint32_t g = 0; g < tile.group_count; ++g) {
+        const HubGroup& group = tile.groups[g];
+        const std::uint32_t end = tile.groups[g + 1].first_record;
+        fill_table<kDims, kChannels, true>(tile, group, lattice, other, scale * kWeightUnit, table);
+        for (std::uint32_t at = group.first_record; at < end; at += kLanes) {
+            const Corners<kDims> corners(tile, at);
+            for (int c = 0; c < kChannels; ++c) {
+                const float* entries = table + c * kLanesInAll;
+                Floats sum = corners.weight[0] * entries[Layout::kHubLane];
+                for (int level = 0; level < kDims; ++level) {
+                    sum = multiply_add(corners.weight[level + 1],
+                                       look_up_level<kDims>(entries, corners.lanes, level), sum);
+                }
+                store(sliced[c], sum);
+            }
+            store(place, corners.place);
+            const std::uint32_t count = end - at < kLanes ? end - at : kLanes;
+            for (std::uint32_t i = 0; i < count; ++i) {
+                for (int c = 0; c < kChannels; ++c) {
+                    values.data[static_cast<std::uint32_t>(c) * kTilePoints + place[i]] =
+                        sliced[c][i];
+                }
+            }
+        }
+    }
+}
+
+/// Slice of rows of channels.
+template <int kDims, int kChannels>
+void slice_rows(const TileView& tile, const float* lattice, const float* other, float scale,
+                const TileValues& values) {
+    using Layout = TableLayout<kDims>;
+    using Parts = RowParts<kChannels>;
+    alignas(64) float table[Layout::kBlocks * kLanesPerBlock * kChannels];
+    const float* const hub = table + Layout::kHubLane * kChannels;
+    for (std::uint32_t g = 0; g < tile.group_count; ++g) {
+        const HubGroup& group = tile.groups[g];
+        const std::uint32_t end = tile.groups[g + 1].first_record;
+        fill_table<kDims, kChannels, false>(tile, group, lattice, other, scale, table);
+        for (std::uint32_t at = group.first_record; at < end; at += kLanes) {
+            const Staged<kDims> staged(tile, at, kChannels, values.row_step, values.factors);
+            const std::uint32_t count = end - at < kLanes ? end - at : kLanes;
+            for (std::uint32_t i = 0; i < count; ++i) {
+                float* const to = values.data + staged.value[i];
+                for (int part = 0; part < Parts::kParts; ++part) {
+                    auto sum = staged.weight[0][i] * Parts::load(hub, part);
+                    for (int level = 0; level < kDims; ++level) {
+                        sum += staged.weight[level + 1][i] *
+                               Parts::load(table + staged.lane[level][i], part);
+                    }
+                    Parts::store(to, part, sum);
+                }
+            }
+        }
+    }
+}
+
+template <int kDims>
+void slice_any(int channels, const TileView& tile, const float* lattice, const float* other,
+               float scale, const TileValues& values) {
+    switch (channels) {
+        case 1:
+            return slice_few<kDims, 1>(tile, lattice, other, scale, values);
+        case 2:
+            return slice_few<kDims, 2>(tile, lattice, other, scale, values);
+        case 4:
+            return slice_rows<kDims, 4>(tile, lattice, other, scale, values);
+        case 8:
+            return slice_rows<kDims, 8>(tile, lattice, other, scale, values);
+        case 16:
+            return slice_rows<kDims, 16>(tile, lattice, other, scale, values);
+        default:
+            return slice_rows<kDims, 24>(tile, lattice, other, scale, values);
+    }
+}
+
+void slice(int dims, int channels, const TileView& tile, const float* lattice, const float* other,
+           float scale, const TileValues& values) {
+    if (dims == 2) return slice_any<2>(channels, tile, lattice, other, scale, values);
+    return slice_any<5>(channels, tile, lattice, other, scale, values);
+}
+
+}  // namespace
+}  // namespace weakseg

@@ -1,0 +1,267 @@
+// Splat, blur and slice of a tiled lattice, tile by tile.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <utility>
+
+#include "strided_copy.h"
+#include "tiled_lattice.h"
+#include "weakseg/parallel.h"
+
+namespace weakseg {
+
+int TiledLattice::useful_threads(std::size_t points, int requested) {
+    const auto most = std::max<std::size_t>(1, points / points_per_thread());
+    return static_cast<int>(
+        std::min<std::size_t>(most, static_cast<std::size_t>(resolve_threads(requested))));
+}
+
+template <class Body>
+void TiledLattice::for_rows(const Tile& tile, const Body& body) const {
+    for (std::uint32_t row = 0; row < tile.rect.rows; ++row) {
+        const bool is_last = row + 1 == tile.rect.rows;
+        body((tile.rect.top + row) * width_ + tile.rect.left, std::size_t{row} * kTileSide,
+             std::size_t{is_last ? tile.rect.last_columns : tile.rect.columns});
+    }
+}
+
+TileView TiledLattice::view(const Tile& tile) const {
+    TileView view{};
+    view.records = records_.data() + tile.rect.first_record * kRecordWords;
+    view.groups = tile.groups.data();
+    view.group_count = static_cast<std::uint32_t>(tile.groups.size() - 1);
+    view.vertices = corner_rows_.data() + tile.first_vertex;
+    return view;
+}
+
+TiledLattice::VertexValues TiledLattice::start(int channels, bool symmetric, int threads) const {
+    VertexValues vertices{};
+    vertices.channels = channels;
+    vertices.symmetric = symmetric;
+    vertices.threads = useful_threads(points_, threads);
+    const auto wide = static_cast<std::size_t>(channels);
+    vertices.values.assign((vertices_ + 1) * wide, 0.0F);
+    if (vertices.threads > 1) vertices.sums.resize(corner_rows_.size() * wide);
+    return vertices;
+}
+
+void TiledLattice::splat(std::size_t tile, const TileValues& from, VertexValues& vertices) const {
+    const bool is_alone = vertices.threads == 1;
+    const std::size_t first =
+        tiles_[tile].first_vertex * static_cast<std::size_t>(vertices.channels);
+    tile_kernels().splat(geometry_.dims, vertices.channels, view(tiles_[tile]), from,
+                         is_alone ? vertices.values.data() : nullptr,
+                         is_alone ? nullptr : vertices.sums.data() + first);
+}
+
+void TiledLattice::add_sums(VertexValues& vertices) const {
+    // Every thread adds to rows of its own, in the order in which one thread alone would.
+    const auto parts = static_cast<std::size_t>(vertices.threads);
+    const auto channels = static_cast<std::size_t>(vertices.channels);
+    parallel_items(parts, vertices.threads, [&](const std::function<std::size_t()>& next) {
+        for (std::size_t part = next(); part < parts; part = next()) {
+            const auto begin = static_cast<std::int32_t>(1 + vertices_ * part / parts);
+            const auto end = static_cast<std::int32_t>(1 + vertices_ * (part + 1) / parts);
+            for (std::size_t at = 0; at < corner_rows_.size(); ++at) {
+                const std::int32_t row = corner_rows_[at];
+                if (row < begin || row >= end) continue;
+                float* to = &vertices.values[static_cast<std::size_t>(row) * channels];
+                for (std::size_t c = 0; c < channels; ++c) {
+                    to[c] += vertices.sums[at * channels + c];
+                }
+            }
+        }
+    });
+}
+
+void TiledLattice::blur(VertexValues& vertices) const {
+    if (vertices.threads > 1) add_sums(vertices);
+    const TileKernels& kernels = tile_kernels();
+    const bool is_mean = takes_mean(vertices);
+    const int axes = geometry_.dims + 1;
+    // Row 0 stays zero; the kernels write all others.
+    const auto prepare = [&](PooledVector<float>& spare) {
+        spare.resize(vertices.values.size());
+        std::fill_n(spare.begin(), vertices.channels, 0.0F);
+    };
+    prepare(vertices.spare);
+    if (is_mean) {
+        vertices.other = vertices.values;
+        prepare(vertices.other_spare);
+    }
+    const float given_back = mode_.give_back * mode_.blur;
+    const auto axis_of = [&](int axis) {
+        const auto at = static_cast<std::size_t>(axis < axes ? axis : 2 * axes - 1 - axis);
+        return BlurAxis{&neighbours_[at * neighbour_rows_ * 2],
+                        {1.0F, 1.0F + given_back, 1.0F + 2.0F * given_back},
+                        mode_.blur};
+    };
+    const int passes = mode_.there_and_back ? 2 * axes : axes;
+    const int members = useful_threads(8 * vertices_, vertices.threads);
+    run_together(members, [&](int member, int count, Barrier& barrier) {
+        const auto part = static_cast<std::size_t>(member);
+        const auto parts = static_cast<std::size_t>(count);
+        const std::size_t begin = 1 + vertices_ * part / parts;
+        const std::size_t end = 1 + vertices_ * (part + 1) / parts;
+        float* source = vertices.values.data();
+        float* target = vertices.spare.data();
+        float* other_source = vertices.other.data();
+        float* other_target = vertices.other_spare.data();
+        for (int pass = 0; pass < passes; ++pass) {
+            kernels.blur(vertices.channels, axis_of(pass), begin, end, source, target);
+            if (is_mean) {
+                kernels.blur(vertices.channels, axis_of(axes - 1 - pass), begin, end, other_source,
+                             other_target);
+            }
+            barrier.wait();
+            std::swap(source, target);
+            std::swap(other_source, other_target);
+        }
+    });
+    if (passes % 2 == 1) {
+        vertices.values.swap(vertices.spare);
+        vertices.other.swap(vertices.other_spare);
+    }
+}
+
+void TiledLattice::slice(std::size_t tile, const VertexValues& vertices, float factor,
+                         const TileValues& to) const {
+    const bool is_mean = takes_mean(vertices);
+    tile_kernels().slice(geometry_.dims, vertices.channels, view(tiles_[tile]),
+                         vertices.values.data(), is_mean ? vertices.other.data() : nullptr,
+                         factor * mode_.scale * (is_mean ? 0.5F : 1.0F), to);
+}
+
+template <int kChannels>
+TileValues TiledLattice::values_of(const Tile& tile, const ChannelBlock& block, float* in_tile,
+                                   const float* factors) const {
+    const std::size_t point = tile.rect.top * width_ + tile.rect.left;
+    if (!block.is_direct) return {in_tile, kTileSide * kChannels, {nullptr, 0}};
+    return {block.data + point * kChannels,
+            width_ * kChannels,
+            {factors == nullptr ? nullptr : factors + point, width_}};
+}
+
+template <int kChannels>
+void TiledLattice::load_tile(const Tile& tile, const ChannelBlock& block, const float* factors,
+                             float* in_tile) const {
+    constexpr std::size_t kPointStep = kChannels <= 2 ? 1 : kChannels;
+    constexpr std::size_t kChannelStep = kChannels <= 2 ? kTilePoints : 1;
+    for_rows(tile, [&](std::size_t point, std::size_t place, std::size_t columns) {
+        const Strided<float> row{in_tile + place * kPointStep, kPointStep, kChannelStep};
+        copy_strided({block.data + point * block.point_step, block.point_step, block.channel_step},
+                     row, columns, block.channels);
+        if (factors != nullptr) multiply_points<kChannels>(row, factors + point, columns);
+    });
+}
+
+template <int kChannels>
+void TiledLattice::store_tile(const Tile& tile, const float* in_tile, const float* factors,
+                              const ChannelBlock& block) const {
+    constexpr std::size_t kPointStep = kChannels <= 2 ? 1 : kChannels;
+    constexpr std::size_t kChannelStep = kChannels <= 2 ? kTilePoints : 1;
+    for_rows(tile, [&](std::size_t point, std::size_t place, std::size_t columns) {
+        const Strided<float> to{block.data + point * block.point_step, block.point_step,
+                                block.channel_step};
+        copy_strided({in_tile + place * kPointStep, kPointStep, kChannelStep}, to, columns,
+                     block.channels);
+        if (factors == nullptr) return;
+        for (std::size_t i = 0; i < columns; ++i) {
+            for (std::size_t c = 0; c < block.channels; ++c) {
+                to.data[i * to.point_step + c * to.channel_step] *= factors[point + i];
+            }
+        }
+    });
+}
+
+void TiledLattice::prefetch_tile(std::size_t tile, const ChannelBlock& block) const {
+    if (tile >= tiles()) return;
+    constexpr std::size_t kLine = 64 / sizeof(float);
+    const bool is_planes = block.point_step == 1;
+    for_rows(tiles_[tile], [&](std::size_t point, std::size_t, std::size_t columns) {
+        const std::size_t planes = is_planes ? block.channels : 1;
+        for (std::size_t c = 0; c < planes; ++c) {
+            const float* row =
+                block.data + point * block.point_step + (is_planes ? c * block.channel_step : 0);
+            const std::size_t floats = columns * block.point_step;
+            for (std::size_t i = 0; i < floats; i += kLine) __builtin_prefetch(row + i);
+        }
+    });
+}
+
+template <int kChannels>
+void TiledLattice::filter_block(const ChannelBlock& given, const ChannelBlock& wanted,
+                                const FilterOptions& options) const {
+    VertexValues vertices = start(kChannels, options.symmetric, options.threads);
+    const std::size_t buffer = given.is_direct ? 0 : kTilePoints * kChannels;
+    parallel_items(tiles(), vertices.threads, [&](const std::function<std::size_t()>& next) {
+        PooledVector<float> in_tile(buffer);
+        std::fill(in_tile.begin(), in_tile.end(), 0.0F);  // channels that are none, too
+        for (std::size_t at = next(); at < tiles(); at = next()) {
+            if (!given.is_direct) {
+                load_tile<kChannels>(tiles_[at], given, options.before, in_tile.data());
+            }
+            // Rows of a tile are too short for the processor to foresee the next one's.
+            prefetch_tile(at + static_cast<std::size_t>(vertices.threads), given);
+            splat(at, values_of<kChannels>(tiles_[at], given, in_tile.data(), options.before),
+                  vertices);
+        }
+    });
+    blur(vertices);
+    parallel_items(tiles(), vertices.threads, [&](const std::function<std::size_t()>& next) {
+        PooledVector<float> in_tile(buffer);
+        for (std::size_t at = next(); at < tiles(); at = next()) {
+            prefetch_tile(at, wanted);
+            slice(at, vertices, 1.0F,
+                  values_of<kChannels>(tiles_[at], wanted, in_tile.data(), options.after));
+            if (!wanted.is_direct) {
+                store_tile<kChannels>(tiles_[at], in_tile.data(), options.after, wanted);
+            }
+        }
+    });
+}
+
+void TiledLattice::filter(const float* values, std::size_t channels, float* out,
+                          const FilterOptions& options) const {
+    for (std::size_t first = 0; first < channels;) {
+        const std::size_t left = channels - first;
+        std::size_t width = 24;
+        for (const std::size_t fit : {16, 8, 4, 2, 1}) {
+            if (left <= fit) width = fit;
+        }
+        // Rows of a width that kernels know need no copies; if they fit 32 bits.
+        const bool is_direct = !options.planes && channels == width && width > 2 &&
+                               kTileSide * width_ * width < std::size_t{1} << 31U;
+        ChannelBlock given{};
+        given.data = const_cast<float*>(values) + first * (options.planes ? points_ : 1);  // read
+        given.point_step = options.planes ? 1 : channels;
+        given.channel_step = options.planes ? points_ : 1;
+        given.channels = std::min(width, left);
+        given.is_direct = is_direct;
+        ChannelBlock wanted = given;
+        wanted.data = out + first * (options.planes ? points_ : 1);
+        switch (width) {
+            case 1:
+                filter_block<1>(given, wanted, options);
+                break;
+            case 2:
+                filter_block<2>(given, wanted, options);
+                break;
+            case 4:
+                filter_block<4>(given, wanted, options);
+                break;
+            case 8:
+                filter_block<8>(given, wanted, options);
+                break;
+            case 16:
+                filter_block<16>(given, wanted, options);
+                break;
+            default:
+                filter_block<24>(given, wanted, options);
+        }
+        first += width;
+    }
+}
+
+}  // namespace weakseg
