@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from weakseg import _core
 from weakseg.arrays import FrameArray
 from weakseg.mean_field import (
     KERNEL_NORMALISATIONS,
@@ -132,6 +133,100 @@ def test_huge_energies_stay_probabilities(places: Floats) -> None:
     np.testing.assert_array_equal(found[::2, 0], 0)
 
 
+@pytest.mark.parametrize("size", [1e31, 3e38, -3e38])
+@pytest.mark.parametrize("classes", [2, 3, 5, 21])
+def test_energies_all_huge_stay_probabilities(
+    places: Floats, rng: np.random.Generator, classes: int, size: float
+) -> None:
+    unary = (size * rng.uniform(0, 1, (300, classes))).astype(np.float32)
+    kernel = feature_kernel(places)
+    found = mean_field(unary, [kernel], ["symmetric"], [-np.eye(classes)], iterations=2)
+    # Energies are so far apart that the least decides.
+    np.testing.assert_array_equal(found, np.eye(classes)[unary.argmin(1)])
+
+
+@pytest.fixture
+def two_tiles(plume: FrameArray) -> FrameArray:
+    """(48, 128, 3): wider than one tile of the core."""
+    return np.concatenate([plume, plume[:, ::-1]], axis=1)
+
+
+def frame_model(frame: FrameArray, classes: int, normalisation: Any) -> dict[str, Any]:
+    height, width, _ = frame.shape
+    weight = 0.02 if normalisation == "none" else 2
+    return {
+        "kernels": [
+            position_kernel(height, width, sigma_x_pixels=3, sigma_y_pixels=3),
+            frame_kernel(frame, sigma_xy_pixels=20, sigma_rgb_levels=13),
+        ],
+        "normalisations": [normalisation] * 2,
+        "compatibilities": [-weight * np.eye(classes)] * 2,
+    }
+
+
+@pytest.mark.parametrize("has_start", [False, True])
+@pytest.mark.parametrize("classes", [2, 3, 5, 21, 25])
+def test_planes_are_rows(
+    two_tiles: FrameArray, rng: np.random.Generator, classes: int, has_start: bool
+) -> None:
+    pixel, label = np.mgrid[: two_tiles[..., 0].size, :classes]
+    # Waves of each class's own, which the kernels do not smooth away as they do noise.
+    waves = 2 * np.sin(0.004 * pixel + 1.7 * label)
+    unary = (waves + rng.exponential(1, waves.shape)).astype(np.float32)
+    start = softmax(rng.normal(size=unary.shape)).astype(np.float32) if has_start else None
+    model = frame_model(two_tiles, classes, "symmetric")
+    rows = mean_field(unary, **model, start=start, iterations=2)
+    planes = mean_field(
+        unary.T, **model, start=None if start is None else start.T, iterations=2, planes=True
+    )
+    assert planes.shape == (classes, len(unary))
+    np.testing.assert_allclose(planes.T, rows, atol=1e-6)
+    np.testing.assert_allclose(rows.sum(1), 1, atol=1e-5)
+    # Measured 0.02, of 25 classes, to 0.4.
+    assert np.abs(rows - softmax(-unary)).max() > 0.01
+
+
+def test_planes_are_rows_of_any_kernel(places: Floats, rng: np.random.Generator) -> None:
+    unary = rng.exponential(1, (300, 3)).astype(np.float32)
+    mu = rng.normal(size=(3, 3))  # not Potts
+    model: dict[str, Any] = {
+        "kernels": [feature_kernel(places)],
+        "normalisations": ["after"],
+        "compatibilities": [mu],
+        "iterations": 3,
+    }
+    planes = mean_field(unary.T, **model, planes=True)
+    np.testing.assert_allclose(planes.T, mean_field(unary, **model), atol=1e-6)
+
+
+@pytest.mark.parametrize("normalisation", KERNEL_NORMALISATIONS)
+def test_a_start_is_the_first_q(
+    two_tiles: FrameArray, rng: np.random.Generator, normalisation: Any
+) -> None:
+    unary = rng.exponential(1, (two_tiles[..., 0].size, 3)).astype(np.float32)
+    start = softmax(rng.normal(size=unary.shape)).astype(np.float32)
+    model = frame_model(two_tiles, 3, normalisation)
+    energy = unary.astype(float)
+    terms = zip(model["kernels"], model["compatibilities"], strict=True)
+    for kernel, mu in terms:
+        energy = energy + Spread(kernel, normalisation)(start) @ mu.T
+    found = mean_field(unary, **model, start=start, iterations=1)
+    np.testing.assert_allclose(found, softmax(-energy), atol=1e-5)
+
+
+@pytest.mark.parametrize("normalisation", KERNEL_NORMALISATIONS)
+@pytest.mark.parametrize("classes", [2, 5])
+def test_threads_change_nothing_on_large_frames(
+    plume: FrameArray, rng: np.random.Generator, classes: int, normalisation: Any
+) -> None:
+    frame = np.tile(plume, (4, 4, 1))  # 49152 pixels are worth three threads
+    noisy = frame ^ rng.integers(0, 8, frame.shape, dtype=np.uint8)
+    unary = rng.exponential(1, (noisy[..., 0].size, classes)).astype(np.float32)
+    model = frame_model(noisy, classes, normalisation)
+    serial = mean_field(unary, **model, iterations=2, threads=1)
+    np.testing.assert_array_equal(mean_field(unary, **model, iterations=2, threads=3), serial)
+
+
 @pytest.mark.parametrize("threads", [2, 7])
 def test_threads_change_nothing(places: Floats, rng: np.random.Generator, threads: int) -> None:
     unary = np.tile(rng.exponential(1, (300, 3)), (20, 1)).astype(np.float32)
@@ -197,3 +292,35 @@ def test_arguments_that_do_not_fit_are_refused(bad: dict[str, Any], words: str) 
 def test_features_that_are_none_are_refused(bad: Any) -> None:
     with pytest.raises(ValueError, match="features"):
         feature_kernel(bad)
+
+
+@pytest.mark.parametrize("compatible", [False, True])
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({"sigma_x_pixels": 0}, "sigma_x_pixels"),
+        ({"sigma_y_pixels": -1}, "sigma_y_pixels"),
+        ({"sigma_x_pixels": np.nan}, "sigma_x_pixels"),
+        ({"height": 0}, "height"),
+        ({"width": -1}, "width"),
+    ],
+)
+def test_position_kernels_of_no_frame_are_refused(
+    bad: dict[str, Any], words: str, compatible: bool
+) -> None:
+    good: dict[str, Any] = {"height": 4, "width": 5, "sigma_x_pixels": 3, "sigma_y_pixels": 3}
+    with pytest.raises(ValueError, match=words):
+        position_kernel(**good | bad, compatible=compatible)
+
+
+def test_frames_of_more_pixels_than_can_be_counted_are_refused() -> None:
+    for height, width in ((2**32, 2**32), (2**16, 2**15), (1, 2**31)):
+        with pytest.raises(ValueError, match="too large"):
+            position_kernel(height, width, sigma_x_pixels=1, sigma_y_pixels=1)
+
+
+def test_kernels_that_are_none_are_refused() -> None:
+    unary = np.zeros((9, 2), np.float32)
+    nothing: Any = None
+    with pytest.raises(TypeError, match="kernels must be Lattice or PositionKernel"):
+        _core.mean_field(unary, [nothing], ["none"], [np.eye(2, dtype=np.float32)], iterations=1)

@@ -60,6 +60,36 @@ void test_a_frame_is_its_features() {
     }
 }
 
+void test_a_frame_of_fractions_is_its_features_more_closely() {
+    for (const Size size : {Size{48, 64}, Size{64, 64}, Size{65, 63}, Size{37, 131}, Size{130, 70},
+                            Size{1, 200}, Size{200, 1}, Size{65, 2}, Size{1, 1}}) {
+        const std::size_t points = size.height * size.width;
+        const Levels whole = shaded_frame(size.height, size.width, 10);
+        std::vector<float> levels = uniforms(points * 3, 37);
+        for (std::size_t i = 0; i < levels.size(); ++i) levels[i] += static_cast<float>(whole[i]);
+        const auto values = uniforms(points * 2, 38);
+        const Frame frame{nullptr, levels.data(), size.height, size.width, false};
+        for (const auto& [sigma_xy, sigma_rgb] :
+             {std::pair{10.0F, 15.0F}, std::pair{80.0F, 13.0F}, std::pair{3.0F, 5.0F}}) {
+            const auto features =
+                frame_features(levels, size.height, size.width, sigma_xy, sigma_rgb);
+            for (const Quality quality : {Quality::kStandard, Quality::kHigh}) {
+                const Lattice expected(features.data(), points, 5, built(1, false, quality));
+                const Lattice found(frame, sigma_xy, sigma_rgb, built(1, false, quality));
+                const double gap =
+                    relative_gap(filter(found, values, rows()), filter(expected, values, rows()));
+                // Only the first column, at 0, lies between simplices, and rounding chooses: then
+                // a neighbour can be missing, but not of high quality. Measured at most 1e-5 of
+                // high quality, 9e-4, and 0.7 % of frames that are first columns for the most part.
+                const double most = size.width <= 2 ? 0.015 : 0.002;
+                expect(gap < (quality == Quality::kHigh ? 1e-4 : most),
+                       "a frame of fractions is its features:",
+                       where(size, sigma_xy, sigma_rgb) + ": " + std::to_string(gap));
+            }
+        }
+    }
+}
+
 void test_thin_frames() {
     for (const Size size :
          {Size{1, 1}, Size{1, 2}, Size{2, 1}, Size{1, 7}, Size{7, 1}, Size{1, 200}, Size{200, 1},
@@ -171,18 +201,28 @@ void test_channels_and_layouts_of_values() {
 }
 
 void test_threads_change_nothing() {
-    const Size size{300, 260};
+    const Size size{150, 131};
     const std::size_t points = size.height * size.width;
+    const Levels levels = shaded_frame(size.height, size.width, 8);
+    // Few vertices, and nearly as many as there can be.
     for (const float sigma_rgb : {15.0F, 0.5F}) {
-        const Levels levels = shaded_frame(size.height, size.width, 8);
-        for (const std::size_t channels : {1U, 2U, 5U, 21U}) {
-            const auto values = uniforms(points * channels, 77);
-            const auto expected =
-                filter(build(levels, size, 30.0F, sigma_rgb), values, planes(true, 1));
+        for (LatticeOptions options : {built(), built(1, false, Quality::kHigh), built(1, true)}) {
+            const Lattice serial = build(levels, size, 30.0F, sigma_rgb, options);
             for (const int threads : {0, 2, 3, 7}) {
-                const Lattice lattice = build(levels, size, 30.0F, sigma_rgb, built(threads));
-                expect(filter(lattice, values, planes(true, threads)) == expected,
-                       "threads change nothing:", std::to_string(threads));
+                options.threads = threads;
+                const Lattice lattice = build(levels, size, 30.0F, sigma_rgb, options);
+                const std::string place =
+                    std::to_string(threads) + ", sigma_rgb " + std::to_string(sigma_rgb);
+                expect(lattice.vertices() == serial.vertices(), "the same vertices:", place);
+                for (const std::size_t channels : {1U, 2U, 5U, 21U}) {
+                    const auto values = uniforms(points * channels, 77);
+                    expect(filter(lattice, values, planes(true, threads)) ==
+                               filter(serial, values, planes(true, 1)),
+                           "threads change nothing:", place);
+                    expect(filter(lattice, values, rows(false, threads)) ==
+                               filter(serial, values, rows(false, 1)),
+                           "threads change nothing, rows in one order:", place);
+                }
             }
         }
     }
@@ -204,7 +244,9 @@ void test_symmetric_filter_is_its_own_transpose() {
 
 int main() {
     using namespace weakseg::testing;  // NOLINT: the tests' own names
+    share_small_work();
     test_a_frame_is_its_features();
+    test_a_frame_of_fractions_is_its_features_more_closely();
     test_thin_frames();
     test_extreme_sigmas();
     test_noise_and_constant_frames();

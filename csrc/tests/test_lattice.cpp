@@ -66,14 +66,19 @@ void test_symmetric_filter_is_its_own_transpose() {
 }
 
 void test_threads_change_nothing() {
+    constexpr std::size_t kPoints = 20000;
     for (const std::size_t dims : {2U, 3U, 5U}) {
-        const auto features = normals(60000 * dims, 6);
-        const auto values = uniforms(60000 * 2, 7);
-        const auto expected = filter(build(features, dims), values, rows());
-        for (const int threads : {0, 2, 3, 7}) {
-            const Lattice lattice = build(features, dims, built(threads));
-            expect(filter(lattice, values, rows(true, threads)) == expected,
-                   "threads change nothing:", std::to_string(threads));
+        const auto features = normals(kPoints * dims, 6);
+        const auto values = uniforms(kPoints * 2, 7);
+        for (LatticeOptions options : {built(), built(1, false, Quality::kHigh), built(1, true)}) {
+            const auto expected = filter(build(features, dims, options), values, rows());
+            for (const int threads : {0, 2, 3, 7}) {
+                options.threads = threads;
+                const Lattice lattice = build(features, dims, options);
+                expect(filter(lattice, values, rows(true, threads)) == expected,
+                       "threads change nothing:",
+                       std::to_string(threads) + ", d = " + std::to_string(dims));
+            }
         }
     }
 }
@@ -257,6 +262,7 @@ void test_a_moved_lattice_is_whole() {
 
 int main() {
     using namespace weakseg::testing;  // NOLINT: the tests' own names
+    share_small_work();
     test_sums_are_near_the_exact_ones();
     test_symmetric_filter_is_its_own_transpose();
     test_threads_change_nothing();

@@ -94,11 +94,18 @@ void test_threads_and_instructions_change_nothing() {
     const Grid grid{150, 170};
     const auto values = uniforms(grid.points() * 3, 55);
     const PositionKernel kernel(grid.height, grid.width, 3.0F, 3.0F);
-    const auto expected = filter(kernel, 3, values, planes(true, 1));
-    for (const int threads : {0, 2, 3, 7}) {
-        expect(filter(kernel, 3, values, planes(true, threads)) == expected,
-               "threads change nothing:", std::to_string(threads));
+    const auto factors = uniforms(grid.points(), 56);
+    FilterOptions scaled = rows();
+    scaled.before = scaled.after = factors.data();
+    for (FilterOptions options : {rows(), planes(), scaled}) {
+        const auto serial = filter(kernel, 3, values, options);
+        for (const int threads : {0, 2, 3, 7}) {
+            options.threads = threads;
+            expect(filter(kernel, 3, values, options) == serial,
+                   "threads change nothing:", std::to_string(threads));
+        }
     }
+    const auto expected = filter(kernel, 3, values, planes(true, 1));
     const Instructions before = current_instructions();
     for (const Instructions set : supported_sets()) {
         use_instructions(set);
@@ -114,6 +121,7 @@ void test_threads_and_instructions_change_nothing() {
 
 int main() {
     using namespace weakseg::testing;  // NOLINT: the tests' own names
+    share_small_work();
     test_sums_are_exact_on_every_grid();
     test_sums_are_exact_at_every_reach();
     test_kernel_is_its_own_transpose();

@@ -59,7 +59,7 @@ void check_weights(const RandomCase& c, const Lattice& lattice) {
 
 void check_instructions(const RandomCase& c, const std::vector<float>& found,
                         Agreement& agreement) {
-    if (!c.generic) return;
+    if (!c.generic || c.instructions == Instructions::kPortable) return;
     use_instructions(Instructions::kPortable);
     const auto portable = filter(c.build(1), c.values, rows(c.symmetric, 1));
     ++agreement.compared;
@@ -84,7 +84,8 @@ void check_position_kernel(const RandomCase& c) {
     const auto value_planes = transposed(c.values, c.channels);
     kernel.filter(value_planes.data(), c.channels, serial.data(), planes(true, c.threads));
     // Denormal numbers are rounded by as much as they are.
-    expect(!c.generic || relative_gap(serial, transposed(sums, c.channels)) < 1e-5,
+    const float largest = *std::max_element(c.values.begin(), c.values.end());
+    expect(largest < 1e-30F || relative_gap(serial, transposed(sums, c.channels)) < 1e-5,
            "position: planes and rows agree:", c.told());
 }
 
@@ -150,12 +151,16 @@ int main(int count, char** words) {
     using namespace weakseg::testing;  // NOLINT: the tests' own names
     const auto cases = static_cast<unsigned>(count > 1 ? std::atol(words[1]) : 2000);
     const auto first = static_cast<unsigned>(count > 2 ? std::atol(words[2]) : 0);
+    share_small_work();
     Agreement agreement;
     for (unsigned seed = first; seed < first + cases && failures < 20; ++seed) {
         check_case(CaseDrawer(seed).draw(), agreement);
     }
     std::printf("%u cases from %u; instruction sets apart in %zu of %zu\n", cases, first,
                 agreement.apart, agreement.compared);
+    // A few cases run again need not be among those compared.
+    expect(agreement.compared > 0 || cases < 100 || supported_sets().size() == 1,
+           "instruction sets are compared");
     expect(1000 * agreement.apart <= agreement.compared, "instruction sets agree");
     if (first == 0) check_exact_sums();
     return finish("random cases");

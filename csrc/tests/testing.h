@@ -11,6 +11,7 @@
 
 #include "weakseg/instructions.h"
 #include "weakseg/lattice.h"
+#include "weakseg/parallel.h"
 
 namespace weakseg::testing {
 
@@ -28,6 +29,9 @@ inline int finish(const char* what) {
     if (failures == 0) std::printf("%s: all as expected\n", what);
     return failures == 0 ? 0 : 1;
 }
+
+/// Let threads share frames and loops as small as those of the tests.
+inline void share_small_work() { set_points_per_thread(64); }
 
 inline std::vector<float> normals(std::size_t count, unsigned seed, float deviation = 1.0F) {
     std::mt19937 rng(seed);
@@ -181,6 +185,19 @@ double relative_gap(const Found& found, const Expected& expected) {
     if (error == 0.0) return 0.0;
     const double gap = std::sqrt(error / norm);
     return std::isfinite(gap) ? gap : INFINITY;
+}
+
+/// max |found - expected|; infinite where one is not finite.
+template <typename Found, typename Expected>
+double largest_gap(const Found& found, const Expected& expected) {
+    double largest = 0.0;
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        const double gap =
+            std::abs(static_cast<double>(found[i]) - static_cast<double>(expected[i]));
+        if (!std::isfinite(gap)) return INFINITY;
+        if (gap > largest) largest = gap;
+    }
+    return largest;
 }
 
 /// Rows of (points, channels) sums divided by the sums of ones.
