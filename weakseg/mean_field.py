@@ -113,7 +113,7 @@ class Spread:
             return
         degree = self._apply(np.ones((kernel.points, 1), np.float32))
         # Clamp, as the core does: pydensecrf's arithmetic may round a lonely pixel's sum to 0.
-        scale: Floats32 = np.float32(1) / np.maximum(degree, np.float32(1e-20))
+        scale: Floats32 = np.reciprocal(np.maximum(degree, np.float32(1e-20)), dtype=np.float32)
         if normalisation == "symmetric":
             scale = np.sqrt(scale)
         if normalisation != "after":

@@ -73,7 +73,7 @@ def unary_from_labels(
     if not 0 < gt_prob < 1:
         raise ValueError(f"gt_prob must lie between 0 and 1, got {gt_prob}")
     given = np.asarray(labels)
-    if given.dtype.kind not in "bui":
+    if given.dtype.kind not in ("b", "u", "i"):
         raise TypeError(f"labels must be whole numbers, got an array of {given.dtype}")
     if given.size == 0:
         raise ValueError("labels must have at least one point, got none")

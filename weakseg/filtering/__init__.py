@@ -15,7 +15,8 @@ normalised:
 | "high" | 0.60 % | 4.4 % |
 
 High quality blurs a finer lattice there and back, and adds vertices where neighbours are missing:
-some three times as many, for 1.5 to 1.9 times the time. Hard maps are off by twice as much as soft ones, more classes by more.
+some three times as many, for 1.5 to 1.9 times the time. Hard maps are off by twice as much as soft
+ones, more classes by more.
 
 Points that fill the space (2,000 of a normal distribution, random values), for d = 1 to 5:
 unnormalised 1.4 to 5.8 % (high: 1.1 to 3.4 %), by row 0.1 to 1.2 % (0.05 to 0.5 %). Beyond, mass is

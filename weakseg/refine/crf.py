@@ -200,9 +200,12 @@ class DenseCrf:
         if not (scores.min() >= -1e-3 and np.all(np.abs(scores.sum(axis=0) - 1) <= 1e-3)):
             raise ValueError("scores must be finite, >= 0 and sum to 1 over classes")
         # Clamp: log(0) would make the unary infinite.
-        planes = np.clip(scores.reshape(classes, -1), self.unary_floor, 1, dtype=np.float32)
+        planes: Floats32 = np.clip(scores.reshape(classes, -1), self.unary_floor, 1).astype(
+            np.float32, copy=False
+        )
         np.log(planes, out=planes)
-        return np.negative(planes, out=planes)
+        np.negative(planes, out=planes)
+        return planes
 
     def _infer_native(self, frame: FrameArray, unary: Floats32) -> Floats32:
         # Potts less a constant that no softmax sees: 0 and 1 become -1 and 0.
