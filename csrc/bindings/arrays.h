@@ -4,9 +4,12 @@
 #include <pybind11/numpy.h>
 
 #include <cmath>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
+
+#include "pool.h"
 
 namespace weakseg {
 
@@ -48,6 +51,22 @@ inline void check_values(const FloatArray& values, std::size_t points, bool plan
             (planes ? "(channels, " + count + ")" : "(" + count + ", channels)") + ", got " +
             shape_of(values));
     }
+}
+
+/// A new array of the shape of `like`, in memory that is kept for the next one when it goes.
+inline py::array_t<float> new_like(const FloatArray& like) {
+    struct Held {
+        void* memory;
+        std::size_t bytes;
+    };
+    const auto bytes = static_cast<std::size_t>(like.nbytes());
+    auto held = std::make_unique<Held>(Held{take_from_pool(bytes), bytes});
+    const py::capsule owner(held.get(), [](void* pointer) {
+        const std::unique_ptr<Held> gone(static_cast<Held*>(pointer));
+        give_to_pool(gone->memory, gone->bytes);
+    });
+    const auto* memory = static_cast<float*>(held.release()->memory);
+    return py::array_t<float>({like.shape(0), like.shape(1)}, memory, owner);
 }
 
 /// Optional factors of `points` points.

@@ -157,7 +157,7 @@ py::array_t<float> filter(const Kernel& kernel, const FloatArray& values, bool p
     options.before = factors_of("before", before, kernel.points());
     options.after = factors_of("after", after, kernel.points());
     options.threads = threads;
-    py::array_t<float> out({values.shape(0), values.shape(1)});
+    py::array_t<float> out = new_like(values);
     const float* source = values.data();
     float* target = out.mutable_data();
     const auto channels = static_cast<std::size_t>(values.shape(planes ? 0 : 1));

@@ -91,7 +91,7 @@ py::array_t<float> infer(const FloatArray& unary, const std::vector<Kernel>& ker
     options.planes = planes;
     options.symmetric = symmetric;
     options.threads = threads;
-    py::array_t<float> out({unary.shape(0), unary.shape(1)});
+    py::array_t<float> out = new_like(unary);
     const float* energies = unary.data();
     const float* first = start ? start->data() : nullptr;
     float* target = out.mutable_data();
