@@ -52,7 +52,9 @@ GeneralLattice::Simplices GeneralLattice::locate(const float* features,
                 simplices.rank[point * dims + i] = static_cast<std::int8_t>(simplex.rank[i]);
             }
             for (std::size_t i = 0; i <= dims; ++i) {
-                corner_weight_[point * (dims + 1) + i] = static_cast<float>(simplex.weight[i]);
+                // Rounding may leave a weight of a corner that is far off just below 0.
+                corner_weight_[point * (dims + 1) + i] =
+                    static_cast<float>(std::max(simplex.weight[i], 0.0));
             }
         }
     });
