@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -9,6 +10,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from weakseg.arrays import FrameArray, ScoreMap, Scores
+from weakseg.cam import CamRecipe
 from weakseg.checks import check_in_unit, check_shape
 
 CLASSES: Final = 2
@@ -24,12 +26,15 @@ class FrameContext:
         probability: The classifier's calibrated probability of smoke, in [0, 1].
         evidence: (H, W) float32 in [0, 1], the CAM evidence before any step.
         cache_dir: Where a step may keep what is costly to compute; None keeps nothing.
+        look: Makes the evidence (H, W) of this frame by another recipe, calibrated and gated like
+            `evidence`; None where no classifier is at hand.
     """
 
     frame_id: str
     probability: float
     evidence: ScoreMap
     cache_dir: Path | None = None
+    look: Callable[[CamRecipe], ScoreMap] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a probability outside [0, 1] and evidence that is no map."""
