@@ -4,6 +4,7 @@ from weakseg.refine.background import Background as Background
 from weakseg.refine.choice import ThresholdChoice as ThresholdChoice
 from weakseg.refine.choice import ThresholdRule as ThresholdRule
 from weakseg.refine.crf import DenseCrf as DenseCrf
+from weakseg.refine.dark_channel import DarkChannel as DarkChannel
 from weakseg.refine.masks import MaskRule as MaskRule
 from weakseg.refine.masks import confidence as confidence
 from weakseg.refine.masks import to_mask as to_mask
