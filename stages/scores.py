@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from weakseg.arrays import ScoreMap
-from weakseg.artifacts import FinishedRun, RunFolder, read_frames, read_scores
+from weakseg.artifacts import FinishedRun, RunFolder, RunPaths, read_frames, read_scores
 from weakseg.data import Frame
 
 ScoresOf = Callable[[Frame], tuple[ScoreMap, float]]
@@ -33,7 +33,7 @@ def stored_scores(run: FinishedRun | RunFolder) -> ScoresOf:
     return read
 
 
-def score_path(run: FinishedRun | RunFolder, frame_id: str) -> Path:
+def score_path(run: RunPaths, frame_id: str) -> Path:
     """Say where a frame's soft scores lie."""
     return run.scores / f"{frame_id}.png"
 
@@ -44,6 +44,6 @@ def frame_score(smoke: ScoreMap) -> float:
     return float(np.partition(smoke.ravel(), -count)[-count:].mean())
 
 
-def mask_path(run: FinishedRun | RunFolder, frame_id: str) -> Path:
+def mask_path(run: RunPaths, frame_id: str) -> Path:
     """Say where a frame's pseudo-mask lies."""
     return run.masks / f"{frame_id}.png"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from weakseg.arrays import Mask
 from weakseg.artifacts import (
@@ -22,24 +21,16 @@ from weakseg.artifacts import (
     write_scores,
 )
 from weakseg.checks import check_one_of
-from weakseg.data import (
-    EpochSampler,
-    Frame,
-    SegmentationData,
-    SegmentationItem,
-    make_loader,
-    read_frame,
-)
+from weakseg.data import Frame, SegmentationItem, read_frame
 from weakseg.errors import DataError
-from weakseg.labels import SMOKE
 from weakseg.metrics import auroc
 from weakseg.models import Segmenter, TiledInference, save_weights
 from weakseg.plans import Stage3Plan
 from weakseg.refine import EvidenceStatistics, ThresholdChoice
+from weakseg.stages.learning import fit_segmenter, list_items, validate_by_labels
 from weakseg.stages.measuring import Evaluation, evaluate_split, iou_against_masks, oracle_threshold
-from weakseg.stages.optimisers import with_faster_head
 from weakseg.stages.pages import segmentation_page
-from weakseg.stages.scores import THRESHOLD, frame_score, mask_path, score_path
+from weakseg.stages.scores import THRESHOLD, frame_score, score_path
 from weakseg.stages.segmenters import INFERENCE, SEGMENTER, starting_segmenter
 from weakseg.stages.showing import BEST, show
 from weakseg.stages.work import (
@@ -50,7 +41,8 @@ from weakseg.stages.work import (
     require_both_labels,
     settle_hardware,
 )
-from weakseg.training import FitSettings, fit, track
+from weakseg.training import track
+from weakseg.training.fit import Validate
 
 log = logging.getLogger(__name__)
 
@@ -123,104 +115,45 @@ def train_segmenter(
     work: Work,
 ) -> None:
     """Fit the segmenter to the pseudo-masks of the training split."""
-    items = training_items(frames, pseudo)
-    settings: FitSettings = plan.fit
-    fit(
+    fit_segmenter(
+        plan,
         segmenter,
-        optimizer_factory=with_faster_head(plan.optimizer, segmenter, plan.head_lr_factor),
-        dataset=SegmentationData(
-            items, image_size=plan.image_size, augment=plan.augmentation, seed=plan.seed
-        ),
-        sampler=EpochSampler(
-            len(items),
-            seed=plan.seed,
-            batch_size=settings.batch_size,
-            balance=[item.frame.label for item in items],
-            drop_last=True,
-        ),
-        step_loss=functools.partial(_step_loss, plan.loss),
+        training_items(frames, pseudo),
+        seed=plan.seed,
         validate=_validator(plan, frames, pseudo),
-        monitor="selection",
-        settings=settings,
-        checkpoints=work.run.checkpoints,
+        folder=work.run,
         on_log=work.log_row,
         stop=work.stop,
-        log_path=work.run.metrics_path,
     )
 
 
 def training_items(frames: Sequence[Frame], pseudo: FinishedRun) -> list[SegmentationItem]:
-    """List what to learn from, by pseudo-masks and the labels that citizens gave.
+    """List what to learn from: see `list_items`.
 
-    A training frame labelled smoke-free is background everywhere, whatever the classifier thought.
-    A frame labelled smoke teaches its pseudo-mask, and is left out if that is empty: where its
-    smoke is, nobody knows.
+    Raises:
+        DataError: If no training frame has a pseudo-mask of smoke.
     """
     kept = {row["id"] for row in pseudo.frames if float(row["smoke_share"]) > 0}
-    items = [
-        SegmentationItem(frame, mask_path(pseudo, frame.id) if frame.label == SMOKE else None)
-        for frame in frames
-        if frame.split == "train" and (frame.label != SMOKE or frame.id in kept)
-    ]
-    labels = {item.frame.label for item in items}
-    if SMOKE not in labels:
+    items = list_items(frames, pseudo, kept=kept)
+    masked = sum(item.mask_path is not None for item in items)
+    if not masked:
         raise DataError(
             f"every pseudo-mask of a training frame in {pseudo.path} is empty: run stage 2 with a "
             "lower threshold, or train the classifier of stage 1 longer"
         )
-    masked = sum(item.mask_path is not None for item in items)
     log.info("learn from %d frames, %d with a pseudo-mask", len(items), masked)
     return items
 
 
-def _step_loss(
-    loss: Callable[..., dict[str, Tensor]], model: nn.Module, batch: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    logits = model(batch["image"])
-    return loss(logits, batch["mask"], weight=batch["weight"], images=batch["image"])
-
-
-def _validator(
-    plan: Stage3Plan, frames: Sequence[Frame], pseudo: FinishedRun
-) -> Callable[[nn.Module], dict[str, float]]:
+def _validator(plan: Stage3Plan, frames: Sequence[Frame], pseudo: FinishedRun) -> Validate:
     """Measure a model on `val`: by labels and pseudo-masks, or by masks if the user asked."""
     val = [frame for frame in frames if frame.split == "val"]
-    items = [SegmentationItem(frame, mask_path(pseudo, frame.id)) for frame in val]
-    data = SegmentationData(items, image_size=plan.image_size)
-    size = plan.fit.batch_size
-    batches = [
-        [(0, i) for i in range(start, min(start + size, len(val)))]
-        for start in range(0, len(val), size)
-    ]
-    labels = np.array([frame.label for frame in val])
-
-    def by_labels(model: nn.Module) -> dict[str, float]:
-        device = next(model.parameters()).device
-        scores, overlaps = [], []
-        for batch in make_loader(data, batches, workers=plan.fit.workers):
-            smoke = model(batch["image"].to(device)).float().softmax(dim=1)[:, SMOKE].cpu()
-            scores += [frame_score(one.numpy()) for one in smoke]
-            overlaps += _overlaps(smoke, batch["mask"])
-        area, agreement = auroc(labels, np.array(scores)), float(np.mean(overlaps or [0.0]))
-        return {"auroc": area, "pseudo_iou": agreement, "selection": (area + agreement) / 2}
 
     def by_masks(model: nn.Module) -> dict[str, float]:
         masks_iou = iou_against_masks(model, val, plan.inference, pseudo.manifest.data)
         return {"val_iou_per_image": masks_iou, "selection": masks_iou}
 
-    return by_masks if plan.selection == "val" else by_labels
-
-
-def _overlaps(smoke: Tensor, masks: Tensor) -> list[float]:
-    """IoU with the pseudo-mask, of every frame that has one; ignored pixels do not count."""
-    found = []
-    for score, mask in zip(smoke, masks, strict=True):
-        if not (mask == SMOKE).any():
-            continue
-        counted = mask <= SMOKE
-        predicted, wanted = (score > 0.5) & counted, mask == SMOKE
-        found.append(float((predicted & wanted).sum() / (predicted | wanted).sum()))
-    return found
+    return by_masks if plan.selection == "val" else validate_by_labels(plan, val, pseudo)
 
 
 def predict_frames(

@@ -10,7 +10,7 @@ import torch
 from weakseg.artifacts import FinishedRun, load_run, read_json
 from weakseg.data import sha256_of
 from weakseg.models import Segmenter, TiledInference, load_weights
-from weakseg.plans import Stage3Plan
+from weakseg.plans import LearningPlan, Stage3Plan
 from weakseg.stages.evidence import CLASSIFIER
 from weakseg.stages.scores import THRESHOLD
 from weakseg.stages.showing import BEST
@@ -20,14 +20,19 @@ INFERENCE: Final = "inference.json"
 
 
 def starting_segmenter(plan: Stage3Plan, pseudo: FinishedRun) -> Segmenter:
-    """Build the segmenter; `auto` takes the classifier's network and weights where it can."""
+    """Build the segmenter of stage 3, or take a trained one."""
     if plan.trained is not None:
         earlier = load_run(Path(plan.trained), kind="stage3")
         trained, _, _ = load_segmenter(earlier)
         trained.weights_sha256 = sha256_of(earlier.path / BEST)
         return trained
-    asked = dict(plan.segmenter.keywords)
     stage1 = load_run(Path(read_json(pseudo.path / "inputs.json")["stage1"]), kind="stage1")
+    return new_segmenter(plan, stage1)
+
+
+def new_segmenter(plan: LearningPlan, stage1: FinishedRun) -> Segmenter:
+    """Build a segmenter; `auto` takes the network and weights of the classifier where it can."""
+    asked = dict(plan.segmenter.keywords)
     classifier = read_json(stage1.path / CLASSIFIER)
     is_cnn = not classifier["name"].startswith(("vit", "deit"))
     changes: dict[str, Any] = {}

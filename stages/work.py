@@ -117,6 +117,9 @@ def at_work(
 def what_counts(config: Mapping[str, Any]) -> dict[str, Any]:
     """Reduce a resolved configuration to the settings that change the products."""
     top = {key: value for key, value in config.items() if key not in _NOT_SETTINGS}
+    if not top.get("rounds"):
+        # Without a round, how it would train changes nothing.
+        top = {key: top[key] for key in top if key not in ("rounds", "self_training")}
     pruned = _prune(top)
     assert isinstance(pruned, dict)
     return pruned

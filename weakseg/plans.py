@@ -75,6 +75,45 @@ class Stage1Plan(RunPlan):
 
 
 @dataclass
+class LearningPlan:
+    """How a segmenter learns from pseudo-masks, and how it then reads frames."""
+
+    segmenter: Any = MISSING
+    image_size: int = 256
+    augmentation: Any = None
+    loss: Any = MISSING
+    optimizer: Any = MISSING
+    head_lr_factor: float = 10.0
+    fit: Any = MISSING
+    inference: Any = MISSING
+
+
+@dataclass
+class SelfTrainingPlan(LearningPlan):
+    """How the rounds of stage 2 learn, and when they stop; none of it needs masks.
+
+    Args:
+        confidence_floor: Weight of a pixel whose score is at the threshold, in [0, 1]; pixels far
+            from it weigh 1. At 1 all pixels weigh alike.
+        blend: Share of the round before in the new scores, in [0, 1).
+        refine_again: Run the steps of `refine` that need neither learning nor the classifier on
+            the segmenter's scores, too.
+        converged: Agreement with the masks of the round before from which nothing more is won.
+        false_alarm_target: Share of smoke-free frames of `val` with a mask that is put up with.
+        tolerance: How far AUROC, and the shares of smoke frames with a mask, may fall.
+        max_growth: How many times larger than in round 0 the smoke may become, at least 1.
+    """
+
+    confidence_floor: float = 0.3
+    blend: float = 0.0
+    refine_again: bool = False
+    converged: float = 0.95
+    false_alarm_target: float = 0.05
+    tolerance: float = 0.02
+    max_growth: float = 3.0
+
+
+@dataclass
 class RefinePlan:
     """The steps that refine a CAM, in order: either named nodes or names in a list."""
 
@@ -83,18 +122,24 @@ class RefinePlan:
 
 @dataclass
 class Stage2Plan(RunPlan):
-    """Refine CAMs into pseudo-masks. There is no field for masks, on purpose."""
+    """Refine CAMs into pseudo-masks. There is no field for masks, on purpose.
+
+    Args:
+        rounds: Rounds of self-training after the refinement, at least 0.
+    """
 
     cams: str = "latest"
     background: Any = MISSING
     refine: RefinePlan = field(default_factory=RefinePlan)
     threshold: Any = MISSING
     masks: Any = MISSING
+    rounds: int = 0
+    self_training: SelfTrainingPlan = field(default_factory=SelfTrainingPlan)
     sam_checkpoint: str | None = None
 
 
 @dataclass
-class Stage3Plan(RunPlan):
+class Stage3Plan(LearningPlan, RunPlan):
     """Train a segmenter on pseudo-masks and evaluate it once on the test split.
 
     Args:
@@ -106,14 +151,6 @@ class Stage3Plan(RunPlan):
 
     pseudo_masks: str = "latest"
     trained: str | None = None
-    segmenter: Any = MISSING
-    image_size: int = 256
-    augmentation: Any = None
-    loss: Any = MISSING
-    optimizer: Any = MISSING
-    head_lr_factor: float = 10.0
-    fit: Any = MISSING
-    inference: Any = MISSING
     selection: str = "labels"
     threshold: Any = MISSING
     test_split: str = "test"
@@ -159,4 +196,66 @@ class PredictPlan:
     cut: float | None = None
     tile: int | None = None
     max_pixels: int = 100_000_000
+    hardware: HardwarePlan = field(default_factory=HardwarePlan)
+
+
+@dataclass
+class StudyPlan:
+    """What an ablation compares.
+
+    Args:
+        title: Of the table.
+        stage1: Settings of every stage-1 run, as they are typed.
+        stage2: Settings of every stage-2 run.
+        parts: Texts for the rows to refer to.
+        rows: Mappings with name, group, stage1, stage2, of, needs, note: see
+            `weakseg.stages.ablation_study.Row`.
+    """
+
+    title: str = ""
+    stage1: str = ""
+    stage2: str = ""
+    parts: dict[str, str] = field(default_factory=dict)
+    rows: Any = field(default_factory=list)
+
+
+@dataclass
+class AblationPlan:
+    """Make every row of a study with every seed, and tell what each is worth.
+
+    Args:
+        only: Names of the rows wanted, with what they build on; all if empty.
+        jobs: Commands at once, at least 1; they share the processors.
+        shard: `I/N`: this process makes part I, from 0, of N in the same output folder.
+        train_frames: Size of the sample of the training frames; None takes all.
+        sample_seed: Of that sample, the same for all rows and seeds.
+        train_masks: Folder with masks of training frames, for measuring only.
+        weights: Name -> FILE, `hub` or `none`, for the rows to refer to; None leaves out the rows
+            that need them.
+        resnet_v1: Whether `weights.resnet50` has its stride in the first 1x1 convolutions.
+        stage1: Settings of every stage-1 run that win over those of the study.
+        stage2: The same of every stage-2 run.
+        overwrite: Take other frames where an ablation of others stands, and measure them.
+        collect_only: Write the tables of what is finished, and run nothing.
+        pictures: Frames shown on the page.
+    """
+
+    data: Any = None
+    study: StudyPlan = field(default_factory=StudyPlan)
+    output: str = MISSING
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    only: list[str] = field(default_factory=list)
+    jobs: int = 1
+    shard: str = "0/1"
+    train_frames: int | None = None
+    sample_seed: int = 0
+    train_masks: str | None = None
+    weights: dict[str, str | None] = field(default_factory=dict)
+    resnet_v1: bool = False
+    stage1: str = ""
+    stage2: str = ""
+    overwrite: bool = False
+    collect_only: bool = False
+    pictures: int = 6
+    seed: int = 0
     hardware: HardwarePlan = field(default_factory=HardwarePlan)

@@ -22,8 +22,9 @@ from weakseg.stages.evidence import (
     cam_path,
     load_classifier,
 )
+from weakseg.stages.learning import overlaps
 from weakseg.stages.scores import mask_path, stored_scores
-from weakseg.stages.segmentation import _overlaps, training_items
+from weakseg.stages.segmentation import training_items
 from weakseg.stages.segmenters import load_segmenter
 from weakseg.stages.work import frames_of
 
@@ -77,7 +78,7 @@ def test_overlap_with_pseudo_masks_leaves_ignored_pixels_out() -> None:
     mask = torch.tensor([[[1, 1, 0, 255]], [[0, 0, 0, 255]]])
     smoke = torch.tensor([[[0.9, 0.1, 0.9, 0.9]], [[0.9, 0.9, 0.9, 0.9]]])
     # The second frame has no pseudo-mask of smoke to agree with.
-    assert _overlaps(smoke, mask) == [pytest.approx(1 / 3)]
+    assert overlaps(smoke, mask) == [pytest.approx(1 / 3)]
 
 
 # ---- evidence
