@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from weakseg.arrays import Mask
 from weakseg.artifacts import RunFolder, load_run, read_cam, write_cam, write_frames, write_json
-from weakseg.cam import Calibration, CalibrationStatistics, CamRecipe, calibrate
+from weakseg.cam import Calibration, CalibrationStatistics, CamRecipe, calibrate, check_method
 from weakseg.data import (
     ClassificationData,
     EpochSampler,
@@ -25,8 +25,9 @@ from weakseg.data import (
     read_frame,
     sha256_of,
 )
+from weakseg.losses import EquivarianceLoss
 from weakseg.metrics import auroc, average_precision, ece, fpr_at_tpr95
-from weakseg.models import Classifier, LocalClassifier, save_weights
+from weakseg.models import Classifier, PcmClassifier, head_of, save_weights
 from weakseg.plans import Stage1Plan
 from weakseg.stages.evidence import (
     CALIBRATION,
@@ -52,12 +53,18 @@ def run(plan: Stage1Plan, config: Mapping[str, Any]) -> Path:
     for split in ("train", "val"):
         require_both_labels(frames, split)
     classifier, weights = _classifier(plan)
+    check_method(plan.cam.method, classifier)
+    if isinstance(plan.loss, EquivarianceLoss) and not isinstance(classifier, PcmClassifier):
+        raise ValueError(
+            "loss=equivariance needs a classifier with activations at two scales: take "
+            "classifier=resnet50_pcm (head=pcm), or loss=classification"
+        )
     inputs = {"frames": dataset_fingerprint(frames), "weights": weights}
     with at_work(plan, config, kind="stage1", inputs=inputs, data=plan.data.settings()) as work:
         if not work.run.is_complete:
             started = time.monotonic()
-            is_local = isinstance(classifier, LocalClassifier)
-            write_json(work.run.path / CLASSIFIER, {**classifier.settings(), "local": is_local})
+            head = {"head": head_of(classifier)}
+            write_json(work.run.path / CLASSIFIER, {**classifier.settings(), **head})
             if plan.trained:
                 save_weights(work.run.path / BEST, classifier)
             else:
@@ -130,6 +137,8 @@ def train_classifier(
 def _step_loss(
     loss: Callable[[Tensor, Tensor], Tensor], model: nn.Module, batch: dict[str, Tensor]
 ) -> dict[str, Tensor]:
+    if isinstance(loss, EquivarianceLoss):
+        return loss.of_model(model, batch["image"], batch["label"])
     return {"loss": loss(model(batch["image"]), batch["label"])}
 
 

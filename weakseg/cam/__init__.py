@@ -4,4 +4,5 @@ from weakseg.cam.evidence import Calibration as Calibration
 from weakseg.cam.evidence import CalibrationStatistics as CalibrationStatistics
 from weakseg.cam.evidence import calibrate as calibrate
 from weakseg.cam.export import CamRecipe as CamRecipe
+from weakseg.cam.export import check_method as check_method
 from weakseg.cam.hooks import LayerTap as LayerTap

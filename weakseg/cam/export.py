@@ -16,11 +16,11 @@ from weakseg.cam.hooks import LayerTap, frozen
 from weakseg.cam.weighting import GRADIENT_METHODS, cam
 from weakseg.checks import check_at_least, check_one_of, check_positive, check_shape
 from weakseg.labels import BACKGROUND, SMOKE
-from weakseg.models import Classifier, LocalClassifier
+from weakseg.models import Classifier, LocalClassifier, PcmClassifier
 from weakseg.models.pooling import topk_mean
 from weakseg.models.windows import merge_windows, window_starts
 
-METHODS = ("local", "cam", *GRADIENT_METHODS)
+METHODS = ("local", "pcm", "cam", *GRADIENT_METHODS)
 
 _Layers: TypeAlias = "list[Tensor]"
 _BINARY = 2
@@ -35,7 +35,8 @@ class CamRecipe:
     zero, and no picture is stretched to [0, 1] by its own minimum and maximum.
 
     Args:
-        method: "local", the probabilities of a `LocalClassifier`'s positions; "layer_cam",
+        method: "local", the probabilities of a `LocalClassifier`'s positions; "pcm", a
+            `PcmClassifier`'s activations averaged over positions that look alike; "layer_cam",
             "grad_cam", "grad_cam_pp", "hires_cam"; or "cam", which needs no gradients but an
             average pool (or top-k) and a linear head.
         layers: Names of layers; empty for the model's own choice (`Classifier.default_layers`).
@@ -71,8 +72,8 @@ class CamRecipe:
         for name in ("window", "image_size"):
             if (side := getattr(self, name)) is not None:
                 check_at_least(32, **{name: side})
-        if self.method == "cam" and self.layers:
-            raise ValueError("method=cam reads the layer before the head: leave layers empty")
+        if self.method in ("cam", "pcm") and self.layers:
+            raise ValueError(f"method={self.method} has its own layers: leave layers empty")
 
     def raw_cam(self, model: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
         """Make the raw maps of pictures of one size.
@@ -123,6 +124,8 @@ class CamRecipe:
     def _one_pass(self, model: Classifier, images: Tensor) -> tuple[_Layers, Tensor]:
         if self.method == "local":
             return _local_maps(model, images)
+        if self.method == "pcm":
+            return _refined_maps(model, images)
         if self.method == "cam":
             return _exact_cam(model, images)
         layers = self.layers or tuple(model.default_layers())
@@ -160,22 +163,51 @@ def smoke_logit(logits: Tensor) -> Tensor:
     raise ValueError(f"the classifier has {logits.shape[1]} classes, but smoke needs 1 or 2")
 
 
-def _local_maps(model: Classifier, images: Tensor) -> tuple[_Layers, Tensor]:
-    """Probabilities of a classifier whose positions answer for themselves: no gradients needed."""
-    if not isinstance(model, LocalClassifier):
+def check_method(method: str, model: Classifier) -> None:
+    """Refuse a method that the classifier's head does not allow.
+
+    Raises:
+        ValueError: Saying which to take.
+    """
+    if method == "local" and not isinstance(model, LocalClassifier):
         raise ValueError(
             f"method=local needs a classifier with local heads (classifier.local=true), and "
             f"{model.name} was built without: take method=layer_cam"
         )
+    if method == "pcm" and not isinstance(model, PcmClassifier):
+        raise ValueError(
+            "method=pcm needs a classifier with the pixel-correlation module "
+            f"(classifier=resnet50_pcm), and {model.name} was built without: take method=layer_cam"
+        )
+    if method == "cam" and isinstance(model, LocalClassifier):
+        raise ValueError("method=cam needs classifier.local=false: take method=local")
+
+
+def _local_maps(model: Classifier, images: Tensor) -> tuple[_Layers, Tensor]:
+    """Probabilities of a classifier whose positions answer for themselves: no gradients needed."""
+    check_method("local", model)
+    assert isinstance(model, LocalClassifier)
     with torch.no_grad():
         cells = model.cells(images)
         return [cell.sigmoid() for cell in cells], model.pool(cells)
 
 
+def _refined_maps(model: Classifier, images: Tensor) -> tuple[_Layers, Tensor]:
+    """Refined activations: logits still, no higher than the plain ones, no gradients needed."""
+    check_method("pcm", model)
+    assert isinstance(model, PcmClassifier)
+    with torch.no_grad():
+        maps = model.maps(images)
+        return [maps.refined[:, 0].float()], smoke_logit(maps.logits)
+
+
 def _exact_cam(model: Classifier, images: Tensor) -> tuple[_Layers, Tensor]:
     """CAM of the head's own weights, found by a linear head's answer at every position."""
-    if isinstance(model, LocalClassifier):
-        raise ValueError("method=cam needs classifier.local=false: take method=local")
+    check_method("cam", model)
+    if isinstance(model, PcmClassifier):
+        with torch.no_grad():
+            cams = model.cams(images)
+            return [cams[:, 0].relu()], cams.mean(dim=(2, 3))[:, 0]
     linear = getattr(model.backbone, "get_classifier", lambda: None)()
     if not isinstance(linear, nn.Linear) or model.pooling not in {"avg", "topk"}:
         raise ValueError(_no_cam(model))

@@ -6,6 +6,7 @@ from weakseg.losses.classification import bce_with_balance as bce_with_balance
 from weakseg.losses.classification import positive_weight_of as positive_weight_of
 from weakseg.losses.energy import DenseCrfLoss as DenseCrfLoss
 from weakseg.losses.energy import dense_crf_loss as dense_crf_loss
+from weakseg.losses.equivariance import EquivarianceLoss as EquivarianceLoss
 from weakseg.losses.modules import ClassificationLoss as ClassificationLoss
 from weakseg.losses.modules import SegmentationLoss as SegmentationLoss
 from weakseg.losses.segmentation import masked_cross_entropy as masked_cross_entropy

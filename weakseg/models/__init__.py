@@ -4,6 +4,9 @@ from weakseg.models.classifiers import Classifier as Classifier
 from weakseg.models.inference import TiledInference as TiledInference
 from weakseg.models.local import LocalClassifier as LocalClassifier
 from weakseg.models.local import build_classifier as build_classifier
+from weakseg.models.local import head_of as head_of
+from weakseg.models.pcm import ActivationMaps as ActivationMaps
+from weakseg.models.pcm import PcmClassifier as PcmClassifier
 from weakseg.models.sam import load_sam as load_sam
 from weakseg.models.segmenters import Segmenter as Segmenter
 from weakseg.models.weights import load_pretrained as load_pretrained

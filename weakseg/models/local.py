@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from weakseg.checks import check_at_least, check_in_unit, check_positive, check_shape
+from weakseg.checks import check_at_least, check_in_unit, check_one_of, check_positive, check_shape
 from weakseg.models.classifiers import Classifier
-from weakseg.models.layers import find_layer
+from weakseg.models.levels import level_maps
+from weakseg.models.pcm import PcmClassifier
 
 _PROBE_PIXELS = 64
 _COARSEST_FIRST_STRIDE = 8
 _VIT_LEVELS = 3
 _PLAIN_ONLY = ("pooling", "classes")
 _LOCAL_ONLY = ("levels", "share", "width")
+_PCM_ONLY = ("embedding_width",)
+
+HEADS = ("local", "pooled", "pcm")
+"""The ways in which a classifier may answer: by its places, by one pool, or by activations."""
 
 
 class LocalClassifier(Classifier):
@@ -103,7 +107,7 @@ class LocalClassifier(Classifier):
             images: (B, 3, H, W) float32 in [0, 1].
         """
         check_shape((None, 3, None, None), images=images)
-        maps = self._level_maps(images)
+        maps, _ = level_maps(self, images, self.levels)
         return [head(m)[:, 0].float() for head, m in zip(self.heads, maps, strict=True)]
 
     def pool(self, cells: list[Tensor]) -> Tensor:
@@ -121,60 +125,47 @@ class LocalClassifier(Classifier):
         was_training = self.training
         self.eval()
         with torch.no_grad():
-            maps = self._level_maps(torch.zeros(1, 3, side, side))
+            maps, _ = level_maps(self, torch.zeros(1, 3, side, side), self.levels)
         self.train(was_training)
         return [level.shape[1] for level in maps]
-
-    def _level_maps(self, images: Tensor) -> list[Tensor]:
-        """Give what the levels give on the way to the features, as (B, D, h, w) each."""
-        heard: dict[str, Tensor] = {}
-        # For this pass only: a hook that stayed would tie copies of the network to the original.
-        handles = [
-            find_layer(self.backbone, level).register_forward_hook(_recorder(heard, level))
-            for level in self.levels
-        ]
-        try:
-            self.features(images)
-        finally:
-            for handle in handles:
-                handle.remove()
-        silent = [level for level in self.levels if level not in heard]
-        if silent:
-            raise ValueError(f"levels: {silent[0]} takes no part in {self.name}: name another")
-        grid = self.token_grid(*images.shape[-2:])
-        return [self._as_map(heard[level], grid) for level in self.levels]
-
-    def _as_map(self, tensor: Tensor, grid: tuple[int, int] | None) -> Tensor:
-        if grid is None:
-            last = getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"
-            return tensor.permute(0, 3, 1, 2) if last else tensor
-        tokens = tensor[:, self.prefix_tokens :]
-        b, _, d = tokens.shape
-        return tokens.transpose(1, 2).reshape(b, d, *grid)  # (B, N, D) -> (B, D, h, w)
 
     def new_parameters(self) -> list[nn.Parameter]:
         """Give the heads' parameters, which start at random whatever the weights."""
         return list(self.heads.parameters())
 
 
-def build_classifier(name: str, *, local: bool = True, **settings: Any) -> Classifier:
-    """Build a `LocalClassifier`, or a plain `Classifier` with one pooled answer.
+def build_classifier(
+    name: str, *, local: bool = True, head: str | None = None, **settings: Any
+) -> Classifier:
+    """Build a classifier with the head that is asked for.
 
     Args:
         name: A timm name.
-        local: Whether every position answers for itself.
-        settings: Of the class that is built; what belongs to the other one is left out.
+        local: Whether every position answers for itself; counts where `head` is None.
+        head: "local" (`LocalClassifier`), "pooled" (`Classifier`) or "pcm" (`PcmClassifier`).
+        settings: Of the class that is built; what belongs to the other ones is left out.
+
+    Raises:
+        ValueError: If `head` is none of these.
     """
-    foreign = _PLAIN_ONLY if local else _LOCAL_ONLY
+    head = ("local" if local else "pooled") if head is None else head
+    check_one_of(HEADS, head=head)
+    foreign = {
+        "local": (*_PLAIN_ONLY, *_PCM_ONLY),
+        "pooled": (*_LOCAL_ONLY, *_PCM_ONLY),
+        "pcm": (*_PLAIN_ONLY, *_LOCAL_ONLY),
+    }[head]
     kept = {key: value for key, value in settings.items() if key not in foreign}
-    return LocalClassifier(name, **kept) if local else Classifier(name, **kept)
+    if head == "pcm":
+        return PcmClassifier(name, **kept)
+    return LocalClassifier(name, **kept) if head == "local" else Classifier(name, **kept)
 
 
-def _recorder(heard: dict[str, Tensor], level: str) -> Callable[..., None]:
-    def hear(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        heard[level] = output
-
-    return hear
+def head_of(classifier: Classifier) -> str:
+    """Give the `head` by which `build_classifier` builds such a classifier."""
+    if isinstance(classifier, PcmClassifier):
+        return "pcm"
+    return "local" if isinstance(classifier, LocalClassifier) else "pooled"
 
 
 def _head(channels: int, width: int, drop_rate: float) -> nn.Sequential:
