@@ -19,7 +19,7 @@ NOT_MISSPELT := carin,steams,inpt
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv demo test test-core test-python check check-types bench-core sanitize notebooks clean
+.PHONY: help venv demo test test-core test-python check check-types bench-core sanitize ablation notebooks clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ sanitize: venv ## run the C++ tests and 100,000 random cases under AddressSaniti
 	    -DWEAKSEG_BUILD_PYTHON=OFF -DWEAKSEG_BUILD_TESTS=ON -DWEAKSEG_RANDOM_CASES=100000
 	@$(BIN)/cmake --build build/sanitize --parallel $(JOBS) -- --quiet
 	@$(SANITIZER_OPTIONS) $(BIN)/ctest --test-dir build/sanitize --output-on-failure --parallel $(JOBS)
+
+ablation: venv ## measure every step over seeds; OPTIONS='study=quick', or your data: see README
+	$(BIN)/python -m weakseg.ablation $(OPTIONS)
 
 notebooks: venv ## strip the notebooks' outputs
 	$(BIN)/nbstripout notebooks/*.ipynb

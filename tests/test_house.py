@@ -36,6 +36,7 @@ PLANS = {
     "check": plans.CheckPlan,
     "evaluate": plans.EvaluatePlan,
     "predict": plans.PredictPlan,
+    "ablation": plans.AblationPlan,
 }
 
 

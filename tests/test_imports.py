@@ -21,7 +21,7 @@ LAYERS = (
     {"plans", "targets"},
     {"stages"},
     {"launch"},
-    {"stage1", "stage2", "stage3", "check", "evaluate", "predict"},
+    {"stage1", "stage2", "stage3", "check", "evaluate", "predict", "ablation"},
 )
 RANKS = {f"weakseg.{name}": rank for rank, names in enumerate(LAYERS) for name in names}
 

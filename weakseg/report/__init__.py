@@ -1,5 +1,7 @@
 """Tell a run to people: one self-contained page, and the pictures on it."""
 
+from weakseg.report.bars import Bar as Bar
+from weakseg.report.bars import Bars as Bars
 from weakseg.report.page import Card as Card
 from weakseg.report.page import PanelRow as PanelRow
 from weakseg.report.page import Report as Report

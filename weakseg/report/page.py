@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weakseg.artifacts import write_text
+from weakseg.report.bars import Bars, lay_out
 from weakseg.report.charts import Point, charts
 from weakseg.report.pictures import (
     FALSE_ALARM_COLOUR,
@@ -89,6 +90,7 @@ class Report:
         title: What was run.
         status: Lines under it: where the figures are from, how the threshold was chosen.
         cards: Headline figures.
+        bars: Charts of named values, one below the other.
         curves: "chart/series" -> points; series of one chart are drawn together.
         panels: Best, median and worst frames.
         false_alarms: Smoke-free frames on which smoke was seen.
@@ -99,6 +101,7 @@ class Report:
     title: str
     status: Sequence[str] = ()
     cards: Sequence[Card] = ()
+    bars: Sequence[Bars] = ()
     curves: Mapping[str, Sequence[Point]] = field(default_factory=dict)
     panels: Sequence[PanelRow] = ()
     false_alarms: Sequence[PanelRow] | None = None
@@ -127,6 +130,7 @@ def render(report: Report) -> str:
     return environment.from_string(source).render(
         report=report,
         charts=charts(report.curves),
+        bar_charts=[lay_out(chart) for chart in report.bars],
         legend=[(text, f"rgb{colour}") for text, colour in _LEGEND],
     )
 

@@ -1,0 +1,211 @@
+"""Run an ablation: make every row of a study with every seed, measure it, tell it in a table."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from weakseg.artifacts import ArtifactError, plain, read_json, write_json, write_text
+from weakseg.artifacts.manifest import installed_version, source_commit
+from weakseg.data import DataError
+from weakseg.errors import WeaksegError
+from weakseg.plans import AblationPlan
+from weakseg.stages.ablation_commands import Kitchen
+from weakseg.stages.ablation_frames import (
+    AblationFrames,
+    choose_frames,
+    frames_of_ablation,
+    write_frames_of_ablation,
+)
+from weakseg.stages.ablation_page import write_page
+from weakseg.stages.ablation_results import Result, figures_of, read_result, result_path
+from weakseg.stages.ablation_running import (
+    Terminal,
+    progress_line,
+    run_steps,
+    run_units,
+    seconds_left,
+)
+from weakseg.stages.ablation_study import Study, Unit, read_shard, read_study, units_of_shard
+from weakseg.stages.ablation_table import write_tables
+from weakseg.training import StopFlag
+
+log = logging.getLogger(__name__)
+
+RECORD: Final = "ablation.json"
+
+
+class UnitsFailed(WeaksegError):
+    """Some units of an ablation could not be made; all others were."""
+
+
+def run(plan: AblationPlan, config: Mapping[str, Any]) -> Path:
+    """Make what is missing of the table of `plan`, and write it; give the page's path.
+
+    Raises:
+        UnitsFailed: If some units could not be made, after everything else is written.
+    """
+    output = Path(os.path.abspath(plan.output))  # noqa: PTH100 - resolve() would follow links
+    study = read_study(plan.study, weights=plan.weights, only=plan.only)
+    shard = read_shard(plan.shard)
+    kitchen = _kitchen(plan, study, output)
+    failed: dict[Unit, str] = {}
+    if not plan.collect_only:
+        mine = units_of_shard(study, plan.seeds, shard)
+        failed = make_units(plan, kitchen, mine)
+    page = collect(plan, kitchen, failed)
+    log.info("table: %s; page: %s", page.with_suffix(".md"), page)
+    if failed:
+        raise UnitsFailed(_tell_failed(failed, kitchen))
+    return page
+
+
+def _kitchen(plan: AblationPlan, study: Study, output: Path) -> Kitchen:
+    threads = plan.hardware.threads or max(1, len(os.sched_getaffinity(0)) // plan.jobs)
+    hardware = plan.hardware
+    return Kitchen(
+        study=study,
+        output=output,
+        frames=_frames(plan, output),
+        stage1=(f"tracker=none {plan.study.stage1}", plan.stage1),
+        stage2=(f"tracker=none {plan.study.stage2}", plan.stage2),
+        hardware=(
+            f"hardware.accelerator={hardware.accelerator}",
+            f"hardware.precision={hardware.precision}",
+            f"hardware.workers={hardware.workers}",
+            f"hardware.threads={threads}",
+        ),
+        threads=threads,
+    )
+
+
+def _frames(plan: AblationPlan, output: Path) -> AblationFrames:
+    """Choose the frames and write their index, or open those of an ablation begun before."""
+    if plan.collect_only:
+        return frames_of_ablation(output, Path(read_json(output / RECORD)["root"]))
+    if plan.data is None:
+        raise DataError(
+            "an ablation needs frames: give data=index data.index=FILE.csv with masks of the val "
+            "split (mask_path), or study=quick to try it on drawn ones"
+        )
+    frames = choose_frames(
+        plan.data.frames(), train_frames=plan.train_frames, seed=plan.sample_seed
+    )
+    chosen = write_frames_of_ablation(
+        output,
+        frames,
+        data=plan.data.settings(),
+        train_masks=plan.train_masks,
+        overwrite=plan.overwrite,
+    )
+    if not chosen.judged:
+        raise DataError("no frame of val has a mask: an ablation measures, so give mask_path")
+    write_json(output / RECORD, {"root": str(chosen.root)})
+    return chosen
+
+
+def make_units(plan: AblationPlan, kitchen: Kitchen, units: list[Unit]) -> dict[Unit, str]:
+    """Make and measure the units that are not finished; give those that failed, and why."""
+    fingerprints = {unit: kitchen.fingerprint(unit) for unit in units}
+    missing = [unit for unit in units if not _is_finished(kitchen, unit, fingerprints[unit])]
+    write_text(kitchen.output / "commands.txt", commands_text(kitchen, plan.seeds))
+    log.info(
+        "%d rows, %d seeds: %d units, %d of them finished before",
+        len(kitchen.study.rows),
+        len(plan.seeds),
+        len(units),
+        len(units) - len(missing),
+    )
+    terminal = Terminal({"OMP_NUM_THREADS": str(kitchen.threads)})
+    took: dict[Unit, float] = {}
+
+    def make(unit: Unit) -> bool:
+        took[unit] = make_unit(kitchen, unit, fingerprints[unit], terminal)
+        return True
+
+    def tell(unit: Unit, done: int) -> None:
+        left = [one for one in missing if one not in took]
+        rows = kitchen.study.rows
+        seconds = seconds_left(left, took, group_of=lambda u: rows[u.row].group, jobs=plan.jobs)
+        log.info("%s", progress_line(unit, done, len(missing), seconds))
+
+    with StopFlag() as stop:
+        try:
+            return run_units(
+                kitchen.study,
+                missing,
+                jobs=plan.jobs,
+                make=make,
+                stop=stop,
+                on_stop=terminal.stop,
+                on_end=tell,
+            )
+        except BaseException:
+            terminal.kill()
+            raise
+
+
+def make_unit(kitchen: Kitchen, unit: Unit, made_by: str, terminal: Terminal) -> float:
+    """Run a unit's commands and write its result; give the seconds it took."""
+    steps = kitchen.steps(unit)
+    log_file = log_path(kitchen.output, unit)
+    started = time.monotonic()
+    run_steps(steps, log_file, terminal.run)
+    seconds = time.monotonic() - started
+    result = Result(
+        unit=unit,
+        group=kitchen.study.rows[unit.row].group,
+        fingerprint=made_by,
+        commands=[kitchen.portable_line(step) for step in steps],
+        figures=plain(figures_of(kitchen, unit)),
+        seconds=seconds,
+        version=installed_version(),
+        git_commit=source_commit(),
+    )
+    write_json(result_path(kitchen.output, unit), result.to_json())
+    return seconds
+
+
+def collect(plan: AblationPlan, kitchen: Kitchen, failed: Mapping[Unit, str]) -> Path:
+    """Write the tables and the page from all that is finished, by this process or another."""
+    units = kitchen.study.units(plan.seeds)
+    found = [read_result(result_path(kitchen.output, unit)) for unit in units]
+    results = [result for result in found if result is not None]
+    log.info("%d of %d units are finished", len(results), len(units))
+    if not results:
+        if failed:
+            raise UnitsFailed(_tell_failed(failed, kitchen))
+        raise ArtifactError(f"{kitchen.output} holds no finished unit yet: leave collect_only out")
+    write_tables(kitchen, results, title=plan.study.title, failed=failed)
+    return write_page(
+        kitchen, results, title=plan.study.title, pictures=plan.pictures, failed=failed
+    )
+
+
+def commands_text(kitchen: Kitchen, seeds: Sequence[int]) -> str:
+    """Write every command of every unit, as this machine runs it."""
+    lines = []
+    for unit in kitchen.study.units(seeds):
+        lines += [f"# {unit}", *(step.line for step in kitchen.steps(unit)), ""]
+    return "\n".join(lines)
+
+
+def log_path(output: Path, unit: Unit) -> Path:
+    """Say where what a unit's commands said is kept."""
+    return output / "logs" / unit.row / f"seed{unit.seed}.log"
+
+
+def _is_finished(kitchen: Kitchen, unit: Unit, made_by: str) -> bool:
+    result = read_result(result_path(kitchen.output, unit))
+    return result is not None and result.fingerprint == made_by
+
+
+def _tell_failed(failed: Mapping[Unit, str], kitchen: Kitchen) -> str:
+    told = "; ".join(
+        f"{unit}: {why} ({log_path(kitchen.output, unit)})" for unit, why in failed.items()
+    )
+    return f"{len(failed)} units failed, and all others are done: {told}"

@@ -1,0 +1,169 @@
+"""Keep what a unit measured, and bring the units of a row together: mean, spread, number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from weakseg.artifacts import ArtifactError, read_json
+from weakseg.stages.ablation_commands import Kitchen
+from weakseg.stages.ablation_study import Unit
+
+MEASURED: Final = (
+    "iou_per_image",
+    "iou_at_threshold",
+    "oracle_iou_per_image",
+    "oracle_threshold_per_image",
+    "oracle_gap_per_image",
+    "iou_pooled",
+    "precision",
+    "recall",
+    "boundary_iou",
+    "false_alarm_share",
+    "auroc",
+)
+"""Of each split. `iou_per_image`, `iou_pooled`, precision, recall and false alarms are of the
+pseudo-masks; `iou_at_threshold` is of the scores cut at the same threshold, which the oracle's are
+to be compared with: a pseudo-mask also leaves out what lies close to the cut, and specks."""
+SPEEDS: Final = ("seconds_per_frame/", "frames_per_second/")
+SECONDS: Final = "seconds_per_image"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished unit gave.
+
+    Args:
+        unit: Which.
+        group: Of its row.
+        fingerprint: Of all that made it.
+        commands: That made and measured it; folders and hardware left out.
+        figures: Name -> number; None where it cannot be known.
+        seconds: The commands took, of the last start.
+        version: Of weakseg.
+        git_commit: Of its source; empty outside a checkout.
+    """
+
+    unit: Unit
+    group: str
+    fingerprint: str
+    commands: Sequence[str]
+    figures: Mapping[str, float | None]
+    seconds: float
+    version: str = ""
+    git_commit: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it ready for JSON."""
+        return {
+            "row": self.unit.row,
+            "seed": self.unit.seed,
+            "group": self.group,
+            "fingerprint": self.fingerprint,
+            "commands": list(self.commands),
+            "figures": dict(self.figures),
+            "seconds": self.seconds,
+            "version": self.version,
+            "git_commit": self.git_commit,
+        }
+
+
+def result_path(output: Path, unit: Unit) -> Path:
+    """Say where the result of a unit is kept."""
+    return output / "units" / unit.row / f"seed{unit.seed}.json"
+
+
+def read_result(path: Path) -> Result | None:
+    """Read the result of a unit; None if it is not there, or is damaged."""
+    try:
+        content = dict(read_json(path))
+        unit = Unit(content.pop("row"), content.pop("seed"))
+        return Result(unit=unit, **content)
+    except (ArtifactError, KeyError, TypeError, ValueError):
+        return None
+
+
+def figures_of(kitchen: Kitchen, unit: Unit) -> dict[str, float | None]:
+    """Gather the figures of a unit from what its commands have written."""
+    folder = kitchen.stage2_folder(unit)
+    figures: dict[str, float | None] = {}
+    for split in kitchen.frames.judged:
+        measured = read_json(folder / "evaluation" / f"ablation-{split}.json")["figures"]
+        figures |= {f"{split}/{key}": value for key, value in _of_split(measured).items()}
+    figures["threshold"] = read_json(folder / "summary.json")["threshold"]
+    return figures | _speeds(kitchen, unit)
+
+
+def _of_split(measured: Mapping[str, float | None]) -> dict[str, float | None]:
+    best, gap = measured.get("oracle_iou_per_image"), measured.get("oracle_gap_per_image")
+    known = best is not None and gap is not None
+    at_threshold = best - gap if known else None  # type: ignore[operator]
+    every = {**measured, "iou_at_threshold": at_threshold}
+    return {key: every.get(key) for key in MEASURED}
+
+
+def _speeds(kitchen: Kitchen, unit: Unit) -> dict[str, float | None]:
+    """Give seconds and frames a second of all that is done to a frame, training left out."""
+    folder = kitchen.stage2_folder(unit)
+    row = kitchen.study.rows[unit.row]
+    cams = folder / "student" if row.makes_student else kitchen.cams_for(unit)
+    found: dict[str, float | None] = {}
+    for run in (cams, folder):
+        summary = read_json(run / "summary.json")
+        found |= {key: value for key, value in summary.items() if key.startswith(SPEEDS)}
+    seconds = [v for k, v in found.items() if k.startswith(SPEEDS[0]) and v is not None]
+    return found | {SECONDS: math.fsum(seconds) if seconds else None}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over the seeds.
+
+    Args:
+        mean: NaN if no seed knows it.
+        std: Of the sample (n - 1); NaN for fewer than two seeds.
+        count: Seeds that know it.
+    """
+
+    mean: float
+    std: float
+    count: int
+
+
+def spread_of(values: Iterable[float | None]) -> Spread:
+    """Give mean, sample standard deviation and number of the values that are known."""
+    known = np.array([v for v in values if v is not None and math.isfinite(v)], dtype=np.float64)
+    mean = float(known.mean()) if len(known) else math.nan
+    std = float(known.std(ddof=1)) if len(known) > 1 else math.nan
+    return Spread(mean, std, len(known))
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the table, over its seeds."""
+
+    row: str
+    group: str
+    seeds: Sequence[int]
+    figures: Mapping[str, Spread]
+
+    def mean(self, key: str) -> float:
+        """Give the mean of a figure; NaN if it is not known."""
+        return self.figures[key].mean if key in self.figures else math.nan
+
+
+def lines_of(kitchen: Kitchen, results: Sequence[Result]) -> list[Line]:
+    """Bring the results of each row together, in the order of the study."""
+    lines = []
+    for name, row in kitchen.study.rows.items():
+        own = [result for result in results if result.unit.row == name]
+        if own:
+            keys = list(dict.fromkeys(key for result in own for key in result.figures))
+            figures = {key: spread_of(one.figures.get(key) for one in own) for key in keys}
+            lines.append(Line(name, row.group, [one.unit.seed for one in own], figures))
+    return lines

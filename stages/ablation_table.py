@@ -1,0 +1,177 @@
+"""Write the tables of an ablation: CSV for machines, a short text for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from weakseg.artifacts import write_text
+from weakseg.stages.ablation_commands import Kitchen
+from weakseg.stages.ablation_results import SECONDS, Line, Result, Spread, lines_of
+from weakseg.stages.ablation_study import GROUPS, Unit
+
+SHOWN: Final = (
+    ("val/iou_per_image", "IoU, val"),
+    ("val/iou_at_threshold", "uncut IoU, val"),
+    ("val/oracle_iou_per_image", "oracle, val"),
+    ("val/oracle_gap_per_image", "gap, val"),
+    ("val/iou_pooled", "pooled, val"),
+    ("val/false_alarm_share", "false alarms, val"),
+    ("train/iou_per_image", "IoU, train"),
+    ("train/oracle_iou_per_image", "oracle, train"),
+    ("train/false_alarm_share", "false alarms, train"),
+    ("val/auroc", "AUROC, val"),
+    (SECONDS, "s/image"),
+)
+"""The columns of the short table."""
+LEGEND: Final = (
+    "IoU is the mean over frames with smoke of the IoU of their pseudo-masks, at the threshold "
+    "that the row itself chose without masks. A pseudo-mask leaves out specks and what lies close "
+    "to the cut; uncut IoU is of the scores at the same threshold, the oracle's at the best one, "
+    "which only masks can tell, and the gap is between these two. Pooled counts all pixels as one "
+    "frame's. False alarms: share of the smoke-free frames with more than 0.1 % called smoke. "
+    "Mean ± sample standard deviation over seeds. Seconds a frame are of CAMs and refinement, "
+    "without training. No mask had a part in making or choosing anything, and test frames were "
+    "left out altogether."
+)
+
+
+def write_tables(
+    kitchen: Kitchen, results: Sequence[Result], *, title: str, failed: Mapping[Unit, str]
+) -> None:
+    """Write `units.csv`, `ablation.csv` and `ablation.md`."""
+    lines = lines_of(kitchen, results)
+    write_text(kitchen.output / "units.csv", units_csv(results))
+    write_text(kitchen.output / "ablation.csv", lines_csv(lines))
+    text = as_markdown(kitchen, lines, results, title=title, failed=failed)
+    write_text(kitchen.output / "ablation.md", text)
+
+
+def units_csv(results: Sequence[Result]) -> str:
+    """Give one line a unit, with every figure."""
+    keys = _keys(result.figures for result in results)
+    rows = [
+        [r.unit.row, r.group, r.unit.seed, *(_cell(r.figures.get(key)) for key in keys), r.version]
+        for r in results
+    ]
+    return _csv(["row", "group", "seed", *keys, "version"], rows)
+
+
+def lines_csv(lines: Sequence[Line]) -> str:
+    """Give one line a row: of every figure its mean, standard deviation and number of seeds."""
+    keys = _keys(line.figures for line in lines)
+    head = [f"{key}_{part}" for key in keys for part in ("mean", "std", "n")]
+    rows = []
+    for line in lines:
+        spreads = [line.figures.get(key, Spread(math.nan, math.nan, 0)) for key in keys]
+        cells = [c for s in spreads for c in (_cell(s.mean), _cell(s.std), str(s.count))]
+        rows.append([line.row, line.group, len(line.seeds), *cells])
+    return _csv(["row", "group", "seeds", *head], rows)
+
+
+def short_table(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
+    """Give the columns and rows of the short table; figures that no row knows are left out."""
+    shown = [(key, name) for key, name in SHOWN if any(key in line.figures for line in lines)]
+    columns = ["row", "seeds", *(name for _, name in shown)]
+    rows = [
+        [line.row, str(len(line.seeds)), *(told(line.figures.get(key)) for key, _ in shown)]
+        for line in lines
+    ]
+    return columns, rows
+
+
+def told(spread: Spread | None) -> str:
+    """Write a figure for people: `0.412 ± 0.013`; a dash for what is not known."""
+    if spread is None or not math.isfinite(spread.mean):
+        return "\N{EN DASH}"
+    if not math.isfinite(spread.std):
+        return f"{spread.mean:.3f}"
+    return f"{spread.mean:.3f} ± {spread.std:.3f}"
+
+
+def by_group(lines: Sequence[Line]) -> dict[str, list[Line]]:
+    """Give the rows of each group, in the groups' order."""
+    found = {group: [line for line in lines if line.group == group] for group in GROUPS}
+    return {group: own for group, own in found.items() if own}
+
+
+def status_lines(
+    kitchen: Kitchen, results: Sequence[Result], failed: Mapping[Unit, str]
+) -> list[str]:
+    """Say what was measured on, with which version, and what is missing."""
+    counts = kitchen.frames.counts
+    told_frames = ", ".join(
+        f"{split}: {counts[split, 1]} with smoke and {counts[split, 0]} without"
+        for split in ("train", "val")
+    )
+    versions = sorted({f"weakseg {r.version}" + _commit(r) for r in results})
+    seeds = ", ".join(map(str, sorted({r.unit.seed for r in results})))
+    lines = [f"Frames: {told_frames}.", f"Seeds: {seeds}. {', '.join(versions)}."]
+    if kitchen.study.left_out:
+        told_rows = "; ".join(f"{name} ({why})" for name, why in kitchen.study.left_out.items())
+        lines.append(f"Left out: {told_rows}.")
+    if failed:
+        lines.append(f"Failed: {', '.join(map(str, failed))}.")
+    return lines
+
+
+def as_markdown(
+    kitchen: Kitchen,
+    lines: Sequence[Line],
+    results: Sequence[Result],
+    *,
+    title: str,
+    failed: Mapping[Unit, str],
+) -> str:
+    """Write the table with what it takes to make it again."""
+    parts = [f"# {title}", *status_lines(kitchen, results, failed), LEGEND]
+    for group, own in by_group(lines).items():
+        columns, rows = short_table(own)
+        align = ["---", *("---:" for _ in columns[1:])]
+        table = [columns, align, *rows]
+        parts.append(f"## {group.capitalize()}")
+        parts.append("\n".join(f"| {' | '.join(cells)} |" for cells in table))
+        notes = [(line.row, kitchen.study.rows[line.row].note) for line in own]
+        if any(note for _, note in notes):
+            parts.append("\n".join(f"- {row}: {note}" for row, note in notes if note))
+    parts.append("## Commands")
+    parts.append(
+        "Of the first finished seed of each row; the others differ in `seed` and in the folders. "
+        "`FRAMES` is the folder of the frames and `OUT` the ablation's own, where `index.csv` "
+        "lists the frames without masks and `truth.csv` with them; weights are named by their "
+        "files."
+    )
+    parts.append("```\n" + "\n\n".join(_commands(kitchen, results)) + "\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def _commands(kitchen: Kitchen, results: Sequence[Result]) -> list[str]:
+    first = {result.unit.row: result for result in reversed(results)}
+    return [
+        "\n".join([f"# {name}", *first[name].commands])
+        for name in kitchen.study.rows
+        if name in first
+    ]
+
+
+def _commit(result: Result) -> str:
+    return f" ({result.git_commit[:12]})" if result.git_commit else ""
+
+
+def _keys(figures: Iterable[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(key for one in figures for key in one))
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None or not math.isfinite(value) else f"{value:.6g}"
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
