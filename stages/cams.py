@@ -22,7 +22,6 @@ from weakseg.data import (
     Frame,
     dataset_fingerprint,
     make_loader,
-    read_frame,
     sha256_of,
 )
 from weakseg.losses import EquivarianceLoss
@@ -35,6 +34,7 @@ from weakseg.stages.evidence import (
     EvidenceReader,
     at_frame_size,
     cam_path,
+    image_of,
     load_classifier,
 )
 from weakseg.stages.optimisers import with_faster_head
@@ -179,7 +179,7 @@ def export_cams(
     parts = [part for part in _parts(frames, recipe) if any(map(is_missing, part))]
     for part in track(parts, what="export CAMs", unit="batches"):
         work.check_stop()
-        images = [_image(frame, None if recipe.window else image_size) for frame in part]
+        images = [image_of(frame, None if recipe.window else image_size) for frame in part]
         batch = torch.stack(images).to(next(model.parameters()).device)
         maps, logits = recipe.raw_cam(model, batch)
         for frame, raw, logit in zip(part, maps.cpu().numpy(), logits.tolist(), strict=True):
@@ -191,13 +191,6 @@ def _parts(frames: Sequence[Frame], recipe: CamRecipe) -> Iterator[Sequence[Fram
     """Cut into batches; whole frames of different sizes cannot share one."""
     size = 1 if recipe.window else recipe.batch_size
     return (frames[start : start + size] for start in range(0, len(frames), size))
-
-
-def _image(frame: Frame, image_size: int | None) -> Tensor:
-    if image_size is None:
-        pixels = torch.from_numpy(read_frame(frame.path))
-        return pixels.permute(2, 0, 1).float() / 255  # (H, W, 3) -> (3, H, W)
-    return ClassificationData([frame], image_size=image_size)[0]["image"]
 
 
 def calibrate_evidence(

@@ -7,10 +7,13 @@ from typing import Final
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
-from weakseg.arrays import ScoreMap
+from weakseg.arrays import FloatArray, ScoreMap
 from weakseg.artifacts import FinishedRun, RunFolder, read_cam, read_json
 from weakseg.cam import Calibration
+from weakseg.data import ClassificationData, Frame, read_frame
 from weakseg.models import Classifier, build_classifier, load_weights
 
 CALIBRATION: Final = "calibration.json"
@@ -29,6 +32,10 @@ class EvidenceReader:
         raw, logit = read_cam(cam_path(self._cams, frame_id))
         return self.calibration.evidence(raw, logit), self.calibration.probability(logit)
 
+    def gated(self, raw: FloatArray, frame_id: str) -> ScoreMap:
+        """Give the evidence (h, w) of another raw CAM of a frame, gated by the stored logit."""
+        return self.calibration.evidence(raw, read_cam(cam_path(self._cams, frame_id)).logit)
+
 
 def load_classifier(run: FinishedRun) -> Classifier:
     """Rebuild the trained classifier of a finished stage-1 run."""
@@ -40,6 +47,19 @@ def load_classifier(run: FinishedRun) -> Classifier:
 def cam_path(folder: Path, frame_id: str) -> Path:
     """Say where a frame's CAM lies."""
     return folder / f"{frame_id}.npz"
+
+
+def image_of(frame: Frame, image_size: int | None) -> Tensor:
+    """Read a frame as a classifier takes it: (3, H, W) float32 in [0, 1].
+
+    Args:
+        frame: What to read.
+        image_size: Side of the square it is brought to, in pixels; None leaves it as it is.
+    """
+    if image_size is None:
+        pixels = torch.from_numpy(read_frame(frame.path))
+        return pixels.permute(2, 0, 1).float() / 255  # (H, W, 3) -> (3, H, W)
+    return ClassificationData([frame], image_size=image_size)[0]["image"]
 
 
 def at_frame_size(evidence: ScoreMap, height: int, width: int) -> ScoreMap:

@@ -1,0 +1,60 @@
+"""Look at a frame through a stage-1 run: the evidence it has stored, or by another recipe."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import torch
+
+from weakseg.arrays import FrameArray, ScoreMap
+from weakseg.artifacts import FinishedRun
+from weakseg.cam import CamRecipe
+from weakseg.data import Frame
+from weakseg.models import Classifier
+from weakseg.refine import FrameContext
+from weakseg.stages.evidence import EvidenceReader, at_frame_size, image_of, load_classifier
+
+
+class Looker:
+    """Give refinement what a finished stage-1 run knows of a frame.
+
+    Args:
+        cams: The run.
+        device: Where its classifier is put, if a step asks to look again.
+    """
+
+    def __init__(self, cams: FinishedRun, device: torch.device) -> None:
+        self.evidence = EvidenceReader(cams)
+        self._cams = cams
+        self._device = device
+
+    @functools.cached_property
+    def _classifier(self) -> Classifier:
+        return load_classifier(self._cams).to(self._device)
+
+    @property
+    def _image_size(self) -> int:
+        return int(self._cams.manifest.config["image_size"])
+
+    def context(self, frame: Frame, pixels: FrameArray, cache: Path | None) -> FrameContext:
+        """Gather what the steps may know of a frame, its evidence brought to its pixels."""
+        low, probability = self.evidence(frame.id)
+        return FrameContext(
+            frame.id,
+            probability,
+            at_frame_size(low, *pixels.shape[:2]),
+            cache,
+            functools.partial(self.look, frame, pixels.shape[0], pixels.shape[1]),
+        )
+
+    def look(self, frame: Frame, height: int, width: int, recipe: CamRecipe) -> ScoreMap:
+        """Make the evidence (H, W) of a frame by another recipe, in [0, 1].
+
+        Raw maps of every recipe are in the same unit, so the run's calibration holds for them; the
+        gate is the probability the run has given the frame.
+        """
+        image = image_of(frame, None if recipe.window else self._image_size)
+        maps, _ = recipe.raw_cam(self._classifier, image[None].to(self._device))
+        low = self.evidence.gated(maps[0].cpu().numpy(), frame.id)
+        return at_frame_size(low, height, width)
