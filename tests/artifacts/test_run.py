@@ -240,6 +240,15 @@ def test_latest_run_is_the_one_completed_last(tmp_path: Path) -> None:
         latest_run(tmp_path, "stage2")
 
 
+def test_latest_run_leaves_runs_inside_runs_alone(tmp_path: Path) -> None:
+    for name in ("stage1/own", "stage2", "stage2/student"):
+        kind = "stage2" if name == "stage2" else "stage1"
+        with open_run(tmp_path / name, kind=kind) as run:
+            run.finish({})
+    assert latest_run(tmp_path, "stage1") == tmp_path / "stage1" / "own"
+    assert load_run(tmp_path / "stage2" / "student").manifest.kind == "stage1"
+
+
 def test_latest_run_tells_what_to_finish(tmp_path: Path) -> None:
     open_run(tmp_path / "c").close()
     with pytest.raises(ArtifactError, match=r"c holds stage1 CAMs, unfinished: finish it with"):

@@ -71,6 +71,9 @@ def load_run(path: Path | str, *, kind: str | None = None) -> FinishedRun:
 def latest_run(root: Path | str, kind: str) -> Path:
     """Find the run of `kind` below `root` that was completed last.
 
+    Runs inside another run's folder are its own affair (the student of a stage-2 run): they are
+    taken only by name.
+
     Raises:
         ArtifactError: If there is none; the message says what to run, or to finish.
     """
@@ -79,7 +82,7 @@ def latest_run(root: Path | str, kind: str) -> Path:
     unfinished: list[Path] = []
     for manifest_path in sorted(root.rglob(MANIFEST)):
         manifest = _read_or_none(manifest_path.parent)
-        if manifest is None or manifest.kind != kind:
+        if manifest is None or manifest.kind != kind or _is_nested(manifest_path.parent, root):
             continue
         if manifest.status == COMPLETE:
             found.append((manifest.finished, manifest_path.parent))
@@ -90,6 +93,12 @@ def latest_run(root: Path | str, kind: str) -> Path:
     if unfinished:
         load_run(unfinished[-1], kind=kind)
     raise ArtifactError(f"{root} holds no finished {kind} run: {_make_it(kind)}")
+
+
+def _is_nested(folder: Path, root: Path) -> bool:
+    """Say whether a run's folder lies in another run's folder below `root`."""
+    above = folder.relative_to(root).parents
+    return any((root / place / MANIFEST).exists() for place in above)
 
 
 def _read_or_none(folder: Path) -> Manifest | None:
