@@ -41,7 +41,7 @@ def run(plan: Stage2Plan, config: Mapping[str, Any]) -> Path:
     frames = frames_of(cams)
     inputs = {"frames": cams.manifest.inputs["frames"], "stage1": cams.manifest.fingerprint}
     inputs |= {f"weights of {name}": sha for name, sha in _weights(plan.refine.steps).items()}
-    inputs |= initial_weights(plan.consistency)
+    inputs |= initial_weights(plan, cams)
     inputs |= starting_weights(plan, teacher)
     with at_work(plan, config, kind="stage2", inputs=inputs, data=cams.manifest.data) as work:
         if not work.run.is_complete:

@@ -102,6 +102,7 @@ class SelfTrainingPlan(LearningPlan):
         false_alarm_target: Share of smoke-free frames of `val` with a mask that is put up with.
         tolerance: How far AUROC, and the shares of smoke frames with a mask, may fall.
         max_growth: How many times larger than in round 0 the smoke may become, at least 1.
+        least_auroc: AUROC on `val` that the segmenter must reach without the classifier's gate.
     """
 
     confidence_floor: float = 0.3
@@ -111,6 +112,44 @@ class SelfTrainingPlan(LearningPlan):
     false_alarm_target: float = 0.05
     tolerance: float = 0.02
     max_growth: float = 3.0
+    least_auroc: float = 0.8
+
+
+@dataclass
+class ConsistencyPlan:
+    """How a student of another architecture learns from a teacher before its CAMs are refined.
+
+    Args:
+        mode: `none` takes the CAMs as they are; `frozen` follows the classifier of `cams`;
+            `cotraining` trains two networks that follow each other.
+        student: The network whose CAMs are exported.
+        teacher_classifier: For co-training only: the other network.
+        teacher_scales: Sizes at which a frozen teacher reads the frame, above 0.
+        teacher_flip: Whether a frozen teacher reads the mirrored frame, too.
+        loss: What the student is told beside the label.
+        classification: The loss of the labels.
+        lookalikes: How many false alarms the look-alike term remembers.
+        collapse_floor: Spread of maps or features below which they are flat, above 0.
+        collapse_steps: Steps in a row after which flatness is a collapse, at least 1.
+    """
+
+    mode: str = "none"
+    student: Any = None
+    teacher_classifier: Any = None
+    teacher_scales: list[float] = field(default_factory=lambda: [1.0])
+    teacher_flip: bool = False
+    loss: Any = None
+    classification: Any = None
+    lookalikes: int = 256
+    image_size: int = 224
+    augmentation: Any = None
+    optimizer: Any = None
+    head_lr_factor: float = 10.0
+    fit: Any = None
+    cam: Any = None
+    calibration: dict[str, float] = field(default_factory=dict)
+    collapse_floor: float = 1e-3
+    collapse_steps: int = 50
 
 
 @dataclass
@@ -129,6 +168,7 @@ class Stage2Plan(RunPlan):
     """
 
     cams: str = "latest"
+    consistency: ConsistencyPlan = field(default_factory=ConsistencyPlan)
     background: Any = MISSING
     refine: RefinePlan = field(default_factory=RefinePlan)
     threshold: Any = MISSING
@@ -169,7 +209,11 @@ class CheckPlan:
 
 @dataclass
 class EvaluatePlan:
-    """Measure a finished run's product against masks."""
+    """Measure a finished run's product against masks.
+
+    Args:
+        rules: Rules for the threshold that are compared with the run's own, by name.
+    """
 
     run: str = MISSING
     data: Any = None
@@ -179,6 +223,7 @@ class EvaluatePlan:
     resamples: int = 1000
     seed: int = 0
     report_frames: int = 4
+    rules: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from weakseg.losses.classification import bce_with_balance as bce_with_balance
 from weakseg.losses.classification import positive_weight_of as positive_weight_of
+from weakseg.losses.consistency import ConsistencyLoss as ConsistencyLoss
 from weakseg.losses.energy import DenseCrfLoss as DenseCrfLoss
 from weakseg.losses.energy import dense_crf_loss as dense_crf_loss
 from weakseg.losses.equivariance import EquivarianceLoss as EquivarianceLoss
