@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from collections.abc import Mapping
@@ -13,7 +14,8 @@ from weakseg.errors import DataError
 from weakseg.plans import EvaluatePlan
 from weakseg.stages.measuring import as_json, evaluate, frames_with_truth, known_masks
 from weakseg.stages.pages import evaluation_page
-from weakseg.stages.products import frames_for, open_product
+from weakseg.stages.products import frames_for, open_product, statistics_of
+from weakseg.stages.rules import by_rule, rule_lines
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,15 @@ def run(plan: EvaluatePlan, config: Mapping[str, Any]) -> Path:
         draws=plan.resamples,
         seed=plan.seed,
     )
+    if plan.rules:
+        rows = by_rule(
+            plan.rules,
+            statistics_of(finished),
+            result,
+            own=product.threshold,
+            own_rule=product.rule,
+        )
+        result = dataclasses.replace(result, rules=rows)
     name = plan.name or _name(settings, plan.split)
     folder = finished.path / "evaluation"
     write_json(folder / f"{name}.json", as_json(result))
@@ -54,6 +65,8 @@ def run(plan: EvaluatePlan, config: Mapping[str, Any]) -> Path:
         count=plan.report_frames,
     )
     for line in headline(result.figures):
+        log.info("%s", line)
+    for line in rule_lines(result.rules):
         log.info("%s", line)
     log.info("figures: %s; report: %s", folder / f"{name}.json", page)
     return folder / f"{name}.json"

@@ -36,6 +36,8 @@ class Evaluation:
     frames: list[FrameFigures] = field(default_factory=list)
     curve: list[tuple[float, float]] = field(default_factory=list)
     strata: list[dict[str, float | str]] = field(default_factory=list)
+    rules: list[dict[str, float | str]] = field(default_factory=list)
+    curves: ScoreCurves = field(default_factory=ScoreCurves, repr=False, compare=False)
 
 
 def known_masks(data: Mapping[str, Any]) -> dict[Path, Path]:
@@ -86,7 +88,7 @@ def evaluate(
     soft = curves.summary(threshold)
     merged |= {key: value for key, value in soft.items() if key not in merged}
     curve = list(zip(curves.thresholds.tolist(), curves.iou().tolist(), strict=True))
-    return Evaluation(merged, figures, curve, size_table(figures))
+    return Evaluation(merged, figures, curve, size_table(figures), curves=curves)
 
 
 def truth_of(frame: Frame, masks: Mapping[Path, Path], height: int, width: int) -> Mask:
@@ -163,6 +165,7 @@ def as_json(result: Evaluation) -> dict[str, Any]:
     return {
         "figures": plain(result.figures),
         "by_size": plain(result.strata),
+        "by_rule": plain(result.rules),
         "iou_by_threshold": [[t, _known(v)] for t, v in result.curve],
         "frames": [
             {

@@ -31,6 +31,7 @@ from weakseg.stages.panels import (
     pictures_of,
     strata_tables,
 )
+from weakseg.stages.rules import rule_tables
 from weakseg.stages.scores import ScoresOf, mask_path, stored_scores
 
 Rows = Sequence[Mapping[str, str]]
@@ -230,7 +231,7 @@ def evaluation_page(
             curves={"IoU by threshold/per image": result.curve},
             panels=panels,
             false_alarms=alarms,
-            tables=[*strata_tables(result), figures_table(result.figures)],
+            tables=[*rule_tables(result), *strata_tables(result), figures_table(result.figures)],
         ),
         name=f"{name}.html",
     )

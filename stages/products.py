@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weakseg.arrays import Mask, ScoreMap
-from weakseg.artifacts import (
-    FinishedRun,
-    read_mask_ids,
-)
+from weakseg.artifacts import FinishedRun, read_mask_ids, read_scores
 from weakseg.artifacts.atomic import read_json
 from weakseg.data import Frame, FrameSource, read_frame
 from weakseg.errors import ArtifactError
 from weakseg.plans import HardwarePlan
-from weakseg.refine import EvidenceStatistics, FalseAlarmThreshold, OtsuThreshold
+from weakseg.refine import (
+    EvidenceStatistics,
+    FalseAlarmThreshold,
+    OtsuThreshold,
+    ThresholdChoice,
+)
 from weakseg.stages.evidence import EvidenceReader, at_frame_size
 from weakseg.stages.scores import (
     THRESHOLD,
@@ -37,19 +39,45 @@ class Product:
     scores_of: ScoresOf
     threshold: float
     mask_of: Callable[[Frame], Mask] | None = None
+    rule: str = ""
 
 
 def open_product(run: FinishedRun, hardware: HardwarePlan) -> Product:
     """Open the product of a finished run of any stage."""
     if run.manifest.kind == "stage1":
         reader = _evidence(run)
-        return Product(reader, _threshold_of_evidence(run))
-    threshold = float(read_json(run.path / THRESHOLD)["threshold"])
+        choice = _choice_for_evidence(run)
+        return Product(reader, choice.threshold, rule=choice.rule)
+    choice = ThresholdChoice.from_dict(read_json(run.path / THRESHOLD))
     if run.manifest.kind == "stage2":
         return Product(
-            stored_scores(run), threshold, lambda frame: read_mask_ids(mask_path(run, frame.id))
+            stored_scores(run),
+            choice.threshold,
+            lambda frame: read_mask_ids(mask_path(run, frame.id)),
+            rule=choice.rule,
         )
-    return Product(_segmented(run, hardware), threshold)
+    return Product(_segmented(run, hardware), choice.threshold, rule=choice.rule)
+
+
+def statistics_of(run: FinishedRun) -> EvidenceStatistics:
+    """Count the scores of the training and validation frames that a finished run has kept.
+
+    It is what the run's own threshold was chosen from: of stage 1 the evidence, of stage 2 the
+    refined scores, of stage 3 the scores of the validation frames. No mask is looked at.
+    """
+    read = EvidenceReader(run) if run.manifest.kind == "stage1" else None
+    statistics = EvidenceStatistics()
+    rows = [row for row in run.frames if row["split"] in ("train", "val")]
+    for row in track(rows, what="count the scores", unit="frames"):
+        if read is not None:
+            scores, probability = read(row["id"])
+        elif score_path(run, row["id"]).exists():
+            scores = read_scores(score_path(run, row["id"]))
+            probability = float(row["probability"])
+        else:
+            continue
+        statistics.add(row["id"], scores, label=int(row["label"]), probability=probability)
+    return statistics
 
 
 def frames_for(
@@ -83,17 +111,11 @@ def _evidence(run: FinishedRun) -> ScoresOf:
     return read
 
 
-def _threshold_of_evidence(run: FinishedRun) -> float:
+def _choice_for_evidence(run: FinishedRun) -> ThresholdChoice:
     """Choose the threshold of bare evidence without masks, as stage 2 would."""
-    reader = EvidenceReader(run)
-    statistics = EvidenceStatistics()
-    for row in track(run.frames, what="choose the threshold", unit="frames"):
-        if row["split"] in ("train", "val"):
-            evidence, probability = reader(row["id"])
-            label = int(row["label"])
-            statistics.add(row["id"], evidence, label=label, probability=probability)
+    statistics = statistics_of(run)
     careful = FalseAlarmThreshold(floor=OtsuThreshold().choose(statistics).threshold)
-    return careful.choose(statistics).threshold
+    return careful.choose(statistics)
 
 
 def _segmented(run: FinishedRun, hardware: HardwarePlan) -> ScoresOf:

@@ -47,6 +47,22 @@ def test_every_point_agrees_with_counting(curves: ScoreCurves, frames: Frames, i
     assert curves.iou_at(threshold) == curves.iou()[index]
 
 
+@pytest.mark.parametrize("threshold", [0.0, 77 / 256, 0.5, 0.7, 1.0])
+def test_areas_are_shares_of_what_is_not_ignored(
+    curves: ScoreCurves, frames: Frames, threshold: float
+) -> None:
+    cut = min(math.ceil(threshold * 256), 255) / 256
+    expected = [float((scores[truth != IGNORE] >= cut).mean()) for scores, truth in frames]
+    np.testing.assert_allclose(curves.areas_at(threshold), expected)
+
+
+def test_area_of_a_frame_without_truth_is_unknown() -> None:
+    curves = ScoreCurves()
+    curves.add(np.ones((2, 2), np.float32), np.full((2, 2), IGNORE, np.uint8))
+    assert np.isnan(curves.areas_at(0.5)).all()
+    assert ScoreCurves().areas_at(0.5).shape == (0,)
+
+
 def test_average_precision_agrees_with_scikit_learn(curves: ScoreCurves, frames: Frames) -> None:
     scores = np.concatenate([scores[truth != IGNORE] for scores, truth in frames])
     truth = np.concatenate([truth[truth != IGNORE] for _, truth in frames])

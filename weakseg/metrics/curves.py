@@ -88,6 +88,19 @@ class ScoreCurves:
         check_in_unit(threshold=threshold)
         return float(self.iou(average)[min(BINS - 1, math.ceil(threshold * BINS))])
 
+    def areas_at(self, threshold: float) -> Curve:
+        """Return the share of each frame that is called smoke at one threshold.
+
+        Returns:
+            (N,) in [0, 1], in the order the frames came; NaN where all of a frame is ignored.
+        """
+        check_in_unit(threshold=threshold)
+        level = min(BINS - 1, math.ceil(threshold * BINS))
+        called = _at_least(self._smoke) + _at_least(self._other)  # (N, 256)
+        pixels = called[:, 0].astype(np.float64)
+        pixels[pixels == 0] = math.nan
+        return np.asarray(called[:, level] / pixels, dtype=np.float64)
+
     def pixel_average_precision(self) -> float:
         """Return the mean precision over all smoke pixels, found in the order of their scores."""
         hits = _at_least(self._smoke).sum(0)[::-1].astype(np.float64)

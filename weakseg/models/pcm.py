@@ -225,10 +225,7 @@ def spread_by_likeness(values: Tensor, embeddings: Tensor, *, max_pairs: int = M
             parts = [_spread_rows(unit, flat, start, start + rows) for start in starts]
         else:
             parts = [
-                cast(
-                    Tensor,
-                    checkpoint(_spread_rows, unit, flat, start, start + rows, use_reentrant=False),
-                )
+                checkpoint(_spread_rows, unit, flat, start, start + rows, use_reentrant=False)
                 for start in starts
             ]
     return torch.cat(parts, dim=1).transpose(1, 2).reshape(b, c, h, w)
