@@ -7,16 +7,18 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from weakseg.cam import CamRecipe
-from weakseg.cam.export import METHODS, smoke_logit
+from weakseg.cam import CamRecipe, check_method
+from weakseg.cam.attention_maps import ATTENTION_METHODS
+from weakseg.cam.export import smoke_logit
 from weakseg.cam.fusion import fuse_maps, resize_maps
-from weakseg.models import Classifier
+from weakseg.cam.weighting import GRADIENT_METHODS
+from weakseg.models import Classifier, LocalClassifier
 from weakseg.models.windows import merge_windows, window_starts
 
 Build = Callable[..., Classifier]
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("local", "pcm")])
+@pytest.mark.parametrize("method", ["cam", *GRADIENT_METHODS])
 def test_every_method_gives_finite_maps_and_the_models_logits(
     build: Build, pictures: torch.Tensor, method: str
 ) -> None:
@@ -180,3 +182,41 @@ def test_windows_that_agree_merge_to_what_they_say() -> None:
     corners = [(top, left) for top in (0, 2) for left in (0, 2, 4)]
     cut = torch.stack([whole[:, t : t + 4, c : c + 4] for t, c in corners], dim=1)
     torch.testing.assert_close(merge_windows(cut, corners, (6, 8)), whole)
+
+
+def test_the_last_layers_can_be_counted(build: Build, pictures: torch.Tensor) -> None:
+    resnet, vit = build(), build("test_vit")
+    for model, layers in ((resnet, ["layer2", "layer3", "layer4"]), (vit, vit.layers())):
+        named, _ = CamRecipe(layers=layers, fusion="mean").raw_cam(model, pictures)
+        count = len(layers) if model is resnet else 99
+        counted, _ = CamRecipe(layer_count=count, fusion="mean").raw_cam(model, pictures)
+        torch.testing.assert_close(counted, named)
+
+
+def test_levels_of_a_local_classifier_can_be_chosen(pictures: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    model = LocalClassifier("test_resnet", weights=None).eval()
+    with torch.no_grad():
+        cells = [cell.sigmoid() for cell in model.cells(pictures)]
+    assert model.levels == ("layer2", "layer3", "layer4")
+    for settings, chosen in (
+        ({"layers": ["layer2"]}, cells[:1]),
+        ({"layer_count": 2}, cells[1:]),
+        ({}, cells),
+    ):
+        raw, logits = CamRecipe(method="local", flip=False, **settings).raw_cam(model, pictures)
+        size = (int(chosen[0].shape[1]), int(chosen[0].shape[2]))
+        expected = fuse_maps([resize_maps(cell, size) for cell in chosen], "product")
+        torch.testing.assert_close(raw, expected)
+        torch.testing.assert_close(logits, model(pictures)[:, 0].detach())
+    with pytest.raises(ValueError, match="layer1 is no level of the classifier: layer2, layer3"):
+        CamRecipe(method="local", layers=["layer1"]).raw_cam(model, pictures)
+
+
+@pytest.mark.parametrize("method", ATTENTION_METHODS)
+def test_methods_of_attention_are_refused_before_a_cnn_is_trained(
+    build: Build, method: str
+) -> None:
+    check_method(method, build("test_vit"))
+    with pytest.raises(ValueError, match="need a vision transformer"):
+        check_method(method, build())

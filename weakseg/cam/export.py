@@ -8,23 +8,24 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from weakseg.cam.affinity import middle_blocks, token_transitions, walk
+from weakseg.cam.answers import exact_cam, local_maps, refined_maps
+from weakseg.cam.attention import AttentionTap
+from weakseg.cam.attention_maps import ATTENTION_METHODS, attention_maps
 from weakseg.cam.fusion import FUSIONS, fuse_maps, resize_maps
 from weakseg.cam.hooks import LayerTap, frozen
-from weakseg.cam.weighting import GRADIENT_METHODS, cam
+from weakseg.cam.logits import smoke_logit
+from weakseg.cam.weighting import GRADIENT_METHODS
 from weakseg.checks import check_at_least, check_one_of, check_positive, check_shape
-from weakseg.labels import BACKGROUND, SMOKE
-from weakseg.models import Classifier, LocalClassifier, PcmClassifier
-from weakseg.models.pooling import topk_mean
+from weakseg.models import Classifier, LocalClassifier
 from weakseg.models.windows import merge_windows, window_starts
 
-METHODS = ("local", "pcm", "cam", *GRADIENT_METHODS)
+METHODS = ("local", "pcm", "cam", *GRADIENT_METHODS, *ATTENTION_METHODS)
 
 _Layers: TypeAlias = "list[Tensor]"
-_BINARY = 2
-_MAP_DIMENSIONS = 4
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,13 @@ class CamRecipe:
     Args:
         method: "local", the probabilities of a `LocalClassifier`'s positions; "pcm", a
             `PcmClassifier`'s activations averaged over positions that look alike; "layer_cam",
-            "grad_cam", "grad_cam_pp", "hires_cam"; or "cam", which needs no gradients but an
-            average pool (or top-k) and a linear head.
-        layers: Names of layers; empty for the model's own choice (`Classifier.default_layers`).
+            "grad_cam", "grad_cam_pp", "hires_cam"; "cam", which needs no gradients but an average
+            pool (or top-k) and a linear head; or, of ViTs only, "rollout", "class_attention" and
+            "attention_gradient", see `weakseg.cam.attention_maps`.
+        layers: Names of layers; empty for the model's own choice (`Classifier.default_layers`, a
+            `LocalClassifier`'s levels, or the blocks that suit the method).
+        layer_count: Where `layers` is empty, how many of the last usual layers are read instead of
+            the model's own choice; more than there are reads all. 0 leaves the choice.
         fusion: "product" (geometric mean), "mean" or "max" over layers.
         scales: The picture is resized by each factor, and the maps are averaged.
         flip: Whether to average with the mirrored picture too.
@@ -49,6 +54,12 @@ class CamRecipe:
         image_size: Side in pixels of the square that frames (or windows) are resized to before the
             network sees them; None for as they come.
         batch_size: Pictures (or windows) in one forward pass.
+        discard: Of "rollout": share of a token's looks, the faintest, dropped as noise, in [0, 1).
+        affinity_steps: Steps of a random walk along a ViT's own attention, by which a map spreads
+            over patches that look alike, see `weakseg.cam.affinity`; values never rise above the
+            map's highest. 0 leaves it out.
+        affinity_layers: Blocks whose attention is the affinity; empty for the middle ones.
+        affinity_power: Above 1 keeps the walk to strong affinities, > 0.
     """
 
     method: str = "layer_cam"
@@ -59,21 +70,33 @@ class CamRecipe:
     window: int | None = None
     image_size: int | None = None
     batch_size: int = 16
+    layer_count: int = 0
+    discard: float = 0.0
+    affinity_steps: int = 0
+    affinity_layers: tuple[str, ...] | list[str] = ()
+    affinity_power: float = 2.0
 
     def __post_init__(self) -> None:
         """Check the ranges; the config's lists become tuples."""
         object.__setattr__(self, "layers", tuple(self.layers))
+        object.__setattr__(self, "affinity_layers", tuple(self.affinity_layers))
         object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
         check_one_of(METHODS, method=self.method)
         check_one_of(FUSIONS, fusion=self.fusion)
         check_at_least(1, batch_size=self.batch_size, scales=len(self.scales))
+        check_at_least(0, layer_count=self.layer_count, affinity_steps=self.affinity_steps)
+        check_positive(affinity_power=self.affinity_power)
+        if not 0 <= self.discard < 1:
+            raise ValueError(f"discard must lie in [0, 1), got {self.discard}")
         for scale in self.scales:
             check_positive(scales=scale)
         for name in ("window", "image_size"):
             if (side := getattr(self, name)) is not None:
                 check_at_least(32, **{name: side})
-        if self.method in ("cam", "pcm") and self.layers:
-            raise ValueError(f"method={self.method} has its own layers: leave layers empty")
+        if self.method in ("cam", "pcm") and (self.layers or self.layer_count):
+            raise ValueError(
+                f"method={self.method} has its own layers: leave layers empty and layer_count at 0"
+            )
 
     def raw_cam(self, model: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
         """Make the raw maps of pictures of one size.
@@ -122,18 +145,43 @@ class CamRecipe:
         return total / (len(self.scales) * len(mirrors)), torch.stack(logits).mean(dim=0)
 
     def _one_pass(self, model: Classifier, images: Tensor) -> tuple[_Layers, Tensor]:
+        if self.affinity_steps == 0:
+            return self._maps(model, images)
+        layers = self.affinity_layers or middle_blocks(model)
+        with AttentionTap(model, layers, mean_heads=True) as tap:
+            maps, logit = self._maps(model, images)
+            attentions = tap.attentions()
+        transitions = token_transitions(
+            attentions, prefix_tokens=model.prefix_tokens, power=self.affinity_power
+        )
+        # Layers first: a walk of their product is not the product of their walks.
+        return [walk(fuse_maps(maps, self.fusion), transitions, steps=self.affinity_steps)], logit
+
+    def _maps(self, model: Classifier, images: Tensor) -> tuple[_Layers, Tensor]:
         if self.method == "local":
-            return _local_maps(model, images)
+            return local_maps(model, images, self._layers(model))
         if self.method == "pcm":
-            return _refined_maps(model, images)
+            return refined_maps(model, images)
         if self.method == "cam":
-            return _exact_cam(model, images)
-        layers = self.layers or tuple(model.default_layers())
+            return exact_cam(model, images)
+        layers = self._layers(model)
+        if self.method in ATTENTION_METHODS:
+            return attention_maps(self.method, model, images, layers=layers, discard=self.discard)
+        layers = layers or tuple(model.default_layers())
         weigh: Callable[[Tensor, Tensor], Tensor] = GRADIENT_METHODS[self.method]
         with LayerTap(model, layers) as tap:
             logit = smoke_logit(model(images))
             pairs = zip(tap.activations(), tap.gradients(logit.sum()), strict=True)
             return [weigh(a, g) for a, g in pairs], logit.detach().float()
+
+    def _layers(self, model: Classifier) -> tuple[str, ...]:
+        """Names of the layers that are asked for; none for the model's own choice."""
+        if self.layers or not self.layer_count:
+            return tuple(self.layers)
+        usual = model.levels if isinstance(model, LocalClassifier) else model.layers()
+        if self.method in ATTENTION_METHODS:
+            usual = model.layers()
+        return tuple(usual[-self.layer_count :])
 
     def _slide(self, model: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
         window, unit = self.window or 0, model.size_unit
@@ -152,84 +200,6 @@ class CamRecipe:
         places = [(top // unit * cells, left // unit * cells) for top, left in corners]
         whole = merge_windows(maps, places, (sides[0] // unit * cells, sides[1] // unit * cells))
         return whole, logits.view(len(corners), len(images)).amax(dim=0)
-
-
-def smoke_logit(logits: Tensor) -> Tensor:
-    """Give the log-odds of smoke, (B,), from (B, 1) or, of background and smoke, (B, 2) logits."""
-    if logits.shape[1] == 1:
-        return logits[:, 0]
-    if logits.shape[1] == _BINARY:
-        return logits[:, SMOKE] - logits[:, BACKGROUND]
-    raise ValueError(f"the classifier has {logits.shape[1]} classes, but smoke needs 1 or 2")
-
-
-def check_method(method: str, model: Classifier) -> None:
-    """Refuse a method that the classifier's head does not allow.
-
-    Raises:
-        ValueError: Saying which to take.
-    """
-    if method == "local" and not isinstance(model, LocalClassifier):
-        raise ValueError(
-            f"method=local needs a classifier with local heads (classifier.local=true), and "
-            f"{model.name} was built without: take method=layer_cam"
-        )
-    if method == "pcm" and not isinstance(model, PcmClassifier):
-        raise ValueError(
-            "method=pcm needs a classifier with the pixel-correlation module "
-            f"(classifier=resnet50_pcm), and {model.name} was built without: take method=layer_cam"
-        )
-    if method == "cam" and isinstance(model, LocalClassifier):
-        raise ValueError("method=cam needs classifier.local=false: take method=local")
-
-
-def _local_maps(model: Classifier, images: Tensor) -> tuple[_Layers, Tensor]:
-    """Probabilities of a classifier whose positions answer for themselves: no gradients needed."""
-    check_method("local", model)
-    assert isinstance(model, LocalClassifier)
-    with torch.no_grad():
-        cells = model.cells(images)
-        return [cell.sigmoid() for cell in cells], model.pool(cells)
-
-
-def _refined_maps(model: Classifier, images: Tensor) -> tuple[_Layers, Tensor]:
-    """Refined activations: logits still, no higher than the plain ones, no gradients needed."""
-    check_method("pcm", model)
-    assert isinstance(model, PcmClassifier)
-    with torch.no_grad():
-        maps = model.maps(images)
-        return [maps.refined[:, 0].float()], smoke_logit(maps.logits)
-
-
-def _exact_cam(model: Classifier, images: Tensor) -> tuple[_Layers, Tensor]:
-    """CAM of the head's own weights, found by a linear head's answer at every position."""
-    check_method("cam", model)
-    if isinstance(model, PcmClassifier):
-        with torch.no_grad():
-            cams = model.cams(images)
-            return [cams[:, 0].relu()], cams.mean(dim=(2, 3))[:, 0]
-    linear = getattr(model.backbone, "get_classifier", lambda: None)()
-    if not isinstance(linear, nn.Linear) or model.pooling not in {"avg", "topk"}:
-        raise ValueError(_no_cam(model))
-    with torch.no_grad():
-        features = model.features(images)
-        if features.ndim != _MAP_DIMENSIONS or features.shape[1] != linear.in_features:
-            raise ValueError(_no_cam(model))
-        bias = linear.weight.new_zeros(model.classes) if linear.bias is None else linear.bias
-        weights, offset = smoke_logit(linear.weight.t()), smoke_logit(bias[None])
-        logit = smoke_logit(model.head(features)).float()
-        signed = (features * weights[:, None, None]).sum(1).flatten(1) + offset  # (B, h*w)
-        pooled = signed.mean(1) if model.pooling == "avg" else topk_mean(signed[:, :, None])[:, 0]
-        if not torch.allclose(pooled.float(), logit, rtol=1e-3, atol=1e-3):
-            raise ValueError(_no_cam(model))
-        return [cam(features, weights, offset)], logit
-
-
-def _no_cam(model: Classifier) -> str:
-    return (
-        f"method=cam needs average or top-k pooling and a linear head, which {model.name} with "
-        f"pooling={model.pooling} has not: take method=layer_cam"
-    )
 
 
 def _finest(maps: _Layers) -> tuple[int, int]:

@@ -154,7 +154,9 @@ class Classifier(nn.Module):
         if not has_layer(self.backbone, "patch_embed") or not has_layer(self.backbone, "blocks"):
             return None
         size = getattr(cast(Any, self.backbone).patch_embed, "patch_size", None)
-        return int(size[0]) if size is not None else None
+        if size is None:
+            return None
+        return int(size) if isinstance(size, int) else int(size[0])
 
     @property
     def prefix_tokens(self) -> int:
@@ -181,13 +183,19 @@ class Classifier(nn.Module):
         return [stage["module"] for stage in self._stages()]
 
     def default_layers(self) -> list[str]:
-        """The last two resolutions of a CNN, or the last block's first norm of a ViT.
+        """The last two resolutions of a CNN; of a ViT what its answer is read from.
 
-        After a ViT's last attention its patch tokens no longer reach the class score. Of a CNN the
-        last stage says what and the one before says where: their product is much sharper than
-        the last stage alone (`layer4` of a ResNet), which is the usual choice elsewhere.
+        Where the head reads the class token, patch tokens no longer reach the class score after
+        the last attention: that is the last block's first norm. Where it pools the patches they
+        do, and mostly along the residual path, which the norm is not part of: the last block. Of
+        a CNN the last stage says what and the one before says where: their product is much
+        sharper than the last stage alone (`layer4` of a ResNet), which is the usual choice
+        elsewhere.
         """
-        return ["blocks.-1.norm1"] if self.patch_size is not None else self.layers()[-2:]
+        if self.patch_size is None:
+            return self.layers()[-2:]
+        reads_token = getattr(self.backbone, "global_pool", "token") == "token"
+        return ["blocks.-1.norm1"] if reads_token else ["blocks.-1"]
 
     def new_parameters(self) -> list[nn.Parameter]:
         """Give the parameters of the head, which start at random whatever the weights."""
