@@ -381,3 +381,16 @@ def test_maps_of_another_kind_are_refused(frames: Tensor) -> None:
         dense_crf_loss(probabilities, frames, unlabelled=torch.ones(1, 48, 60, dtype=torch.bool))
     with pytest.raises(ValueError, match="gate is none"):
         dense_crf_loss(probabilities, frames, unlabelled=torch.ones(1, 48, 64, dtype=torch.bool))
+
+
+def test_high_quality_is_nearer_to_the_formula(frames: Tensor, plume_mask: Mask) -> None:
+    """On this plume: standard 5.0 % off, high 2.2 %."""
+    settings: dict[str, Any] = {"sigma_xy_pixels": 20, "scale": 1, "normalisation": "none"}
+    soft = 0.1 + 0.8 * one_hot(plume_mask)
+    exact = dense_crf_loss(soft.double(), frames, **settings).item()
+    standard, high = (
+        DenseCrfLoss(quality=quality, **settings)(soft, frames).item()
+        for quality in ("standard", "high")
+    )
+
+    assert abs(high - exact) < abs(standard - exact) < 0.1 * abs(exact)

@@ -53,8 +53,23 @@ def test_smoke_free_frames_have_no_energy() -> None:
     assert float(logits.grad[1].abs().sum()) == 0
 
 
+def test_gate_lets_sure_pixels_be() -> None:
+    logits, mask, images = segmentation_batch()
+    settings = {"energy_weight": 0.1, "sigma_xy_pixels": 5.0, "energy_scale": 1.0}
+    gated = SegmentationLoss(energy_gate="fixed", **settings)
+    sure = 100 * torch.cat([logits[:, :1].sign(), -logits[:, :1].sign()], dim=1)
+    assert float(gated(sure, mask, images=images)["energy"]) == 0
+    assert float(gated(logits, mask, images=images)["energy"]) < 0
+
+
 @pytest.mark.parametrize(
-    "settings", [{"dice_weight": -1.0}, {"energy_weight": -0.1}, {"energy_scale": 0.0}]
+    "settings",
+    [
+        {"dice_weight": -1.0},
+        {"energy_weight": -0.1},
+        {"energy_scale": 0.0},
+        {"energy_weight": 1, "energy_gate": "ajar"},
+    ],
 )
 def test_wrong_settings_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must"):
