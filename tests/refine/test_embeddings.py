@@ -37,6 +37,14 @@ def test_without_a_path_nothing_is_kept() -> None:
     assert compute.calls == 2
 
 
+def test_the_order_of_the_axes_in_memory_is_no_matter(tmp_path: Path) -> None:
+    turned = np.arange(24, dtype=np.float16).reshape(2, 3, 4).transpose(2, 0, 1)
+    cached_embedding(tmp_path / "a.safetensors", lambda: turned)
+    compute = Counter()
+    np.testing.assert_array_equal(cached_embedding(tmp_path / "a.safetensors", compute), turned)
+    assert compute.calls == 0
+
+
 @pytest.mark.parametrize("damage", ["empty", "cut", "garbage", "flipped", "header"])
 def test_a_damaged_file_is_computed_anew_and_mended(tmp_path: Path, damage: str) -> None:
     compute, path = Counter(), tmp_path / "a.safetensors"
@@ -66,3 +74,6 @@ def test_pixels_and_weights_name_the_file(plume: FrameArray, tmp_path: Path) -> 
     }
     assert len(paths) == 6
     assert embedding_path(tmp_path, plume.copy(), weights_sha256="aa") in paths
+    told = {"weights_sha256": "aa", "kind": "clip"}
+    more = {embedding_path(tmp_path, plume, **told, settings=size) for size in ("1", "2")}
+    assert len(paths | more) == 8

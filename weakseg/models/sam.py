@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import pickle
 from pathlib import Path
 from typing import Any, cast
 
 import timm
-import torch
 from torch import Tensor, nn
 
 from weakseg.checks import check_one_of
-from weakseg.errors import MissingExtraError, WeightsError
-from weakseg.models.weights import check_fit, read_weights
+from weakseg.errors import MissingExtraError
+from weakseg.models.weights import check_fit, read_checkpoint
 
 KINDS = ("vit_t", "vit_b", "vit_l", "vit_h")
 
@@ -66,7 +64,7 @@ def load_sam(kind: str = "vit_t", checkpoint: str | Path | None = None) -> nn.Mo
     """
     check_one_of(KINDS, kind=kind)
     package = segment_anything_module("segment_anything")
-    tensors = None if checkpoint is None else _read(Path(checkpoint))
+    tensors = None if checkpoint is None else read_checkpoint(checkpoint)
     sam = cast(nn.Module, _mobile_sam() if kind == "vit_t" else package.sam_model_registry[kind]())
     if tensors is not None:
         if kind == "vit_t":
@@ -142,19 +140,3 @@ def _is_unused(name: str) -> bool:
     return name.startswith(("image_encoder.norm_head.", "image_encoder.head.")) or name.endswith(
         "attention_bias_idxs"
     )
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if path.suffix != ".pth":
-        return read_weights(path)
-    if not path.is_file():
-        raise WeightsError(f"there is no weights file {path}")
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise WeightsError(
-            f"{path} is no plain file of weights ({type(error).__name__})"
-        ) from error
-    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise WeightsError(f"{path} holds something else than SAM's weights")
-    return tensors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import pickle
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -43,6 +44,40 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"{path} is no whole safetensors file ({error}): fetch it again"
         ) from error
+    return {name: _full_precision(tensor) for name, tensor in tensors.items()}
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """Read other people's weights: safetensors, or a pickled file that holds nothing but tensors.
+
+    Pickles are read with `weights_only=True` and so cannot run code; one level of `state_dict` is
+    taken off.
+
+    Raises:
+        WeightsError: If the file is missing, broken, or holds something else than weights.
+    """
+    path = Path(path)
+    if path.suffix not in {".pth", ".pt", ".bin"}:
+        return read_weights(path)
+    if not path.is_file():
+        raise WeightsError(f"there is no weights file {path}")
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        LookupError,
+    ) as error:
+        raise WeightsError(
+            f"{path} is no plain file of weights ({type(error).__name__})"
+        ) from error
+    if isinstance(tensors, dict) and isinstance(tensors.get("state_dict"), dict):
+        tensors = tensors["state_dict"]
+    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        raise WeightsError(f"{path} holds something else than weights")
     return {name: _full_precision(tensor) for name, tensor in tensors.items()}
 
 

@@ -68,6 +68,11 @@ def accepts(
     return True
 
 
+def closest(masks: Sequence[BoolMap], region: BoolMap) -> BoolMap:
+    """Return the mask that agrees best with a region, the first of equals; one at least."""
+    return masks[int(np.argmax([iou(mask, region) for mask in masks]))]
+
+
 def combine_scores(
     smoke: ScoreMap,
     accepted: Sequence[BoolMap],
@@ -108,11 +113,36 @@ def combine_scores(
     if not accepted:
         return smoke
     inside = np.logical_or.reduce(accepted)
-    spared = evidence >= floor
-    for region in regions:
-        if not (region & inside).any():
-            spared |= region
+    cut = _cut(inside, regions) & (evidence < floor)
     raised = smoke if combine == "trim" else smoke + np.float32(weight) * (1 - smoke)
     lowered = smoke if combine == "union" else np.float32(1 - weight) * smoke
-    outside = np.where(spared, smoke, lowered)
-    return np.where(inside, raised, outside).astype(np.float32)
+    return np.where(inside, raised, np.where(cut, lowered, smoke)).astype(np.float32)
+
+
+def kept_by_floor(
+    smoke: ScoreMap,
+    accepted: Sequence[BoolMap],
+    regions: Sequence[BoolMap],
+    *,
+    evidence: ScoreMap,
+    combine: str,
+    floor: float,
+) -> BoolMap:
+    """Return the pixels (H, W) that `combine_scores` would have lowered but for the floor.
+
+    Many of them say that SAM and the evidence disagree about what is sure: a thing to look at, not
+    to lose.
+    """
+    if combine == "union" or not accepted:
+        return np.zeros(smoke.shape, np.bool_)
+    cut = _cut(np.logical_or.reduce(accepted), regions)
+    return np.asarray(cut & (evidence >= floor) & (smoke > 0), np.bool_)
+
+
+def _cut(inside: BoolMap, regions: Sequence[BoolMap]) -> BoolMap:
+    """Return what lies outside the masks, but for regions that no mask meets."""
+    cut = ~inside
+    for region in regions:
+        if not (region & inside).any():
+            cut &= ~region
+    return cut

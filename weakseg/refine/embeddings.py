@@ -1,4 +1,4 @@
-"""Keep SAM's picture embeddings on disk: they cost a second each, and depend on no setting."""
+"""Keep what large networks see in a frame on disk: a second's work each, and always the same."""
 
 from __future__ import annotations
 
@@ -25,11 +25,30 @@ Embedding = npt.NDArray[np.float16]
 _NAME: Final = "embedding"
 
 
-def embedding_path(cache_dir: Path, frame: FrameArray, *, weights_sha256: str) -> Path:
-    """Return where the embedding of a frame lies: named by its pixels and SAM's weights."""
-    digest = hashlib.sha256(f"{frame.shape} {weights_sha256} ".encode())
+def embedding_path(
+    cache_dir: Path,
+    frame: FrameArray,
+    *,
+    weights_sha256: str,
+    kind: str = "sam",
+    settings: str = "",
+    suffix: str = ".safetensors",
+) -> Path:
+    """Return where what a network sees in a frame lies: named by all that it depends on.
+
+    So a folder can be shared by recipes, seeds and runs.
+
+    Args:
+        cache_dir: The folder.
+        frame: (H, W, 3) uint8; its pixels count, not its name.
+        weights_sha256: Hash of the network's weights.
+        kind: The folder inside `cache_dir`, one for each kind of product.
+        settings: What else changes the product, as a text.
+        suffix: Of the file.
+    """
+    digest = hashlib.sha256(f"{frame.shape} {weights_sha256} {settings}".encode())
     digest.update(np.ascontiguousarray(frame).tobytes())
-    return cache_dir / "sam" / f"{digest.hexdigest()}.safetensors"
+    return cache_dir / kind / f"{digest.hexdigest()}{suffix}"
 
 
 def cached_embedding(path: Path | None, compute: Callable[[], Embedding]) -> Embedding:
@@ -56,6 +75,8 @@ def cached_embedding(path: Path | None, compute: Callable[[], Embedding]) -> Emb
 
 
 def _pack(embedding: Embedding) -> bytes:
+    # The format writes memory as it lies there, whatever the order of the axes.
+    embedding = np.ascontiguousarray(embedding)
     checksum = hashlib.sha256(embedding.tobytes()).hexdigest()
     return save({_NAME: embedding}, metadata={"sha256": checksum})
 

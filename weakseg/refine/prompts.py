@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -81,3 +83,19 @@ def grid_within(region: BoolMap, *, points_per_side: int) -> Coordinates:
     x0, y0, x1, y1 = box_of(region)
     inside = (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
     return np.stack([x[inside], y[inside]], axis=1).astype(np.float32)
+
+
+def points_on(
+    regions: Sequence[BoolMap], score: ScoreMap, *, points_per_side: int, peaks: int
+) -> Coordinates:
+    """Return the points of SAM's grid in the boxes of regions, and their peaks: (N, 2), sorted.
+
+    Args:
+        regions: (H, W) bool each, none empty, one at least.
+        score: (H, W) float32, what makes a pixel high.
+        points_per_side: As `grid_within`.
+        peaks: At most this many a region, at least 1.
+    """
+    found = [grid_within(region, points_per_side=points_per_side) for region in regions]
+    found += [peaks_of(score, region, limit=peaks) for region in regions]
+    return np.unique(np.concatenate(found), axis=0)

@@ -10,23 +10,39 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from weakseg.arrays import FrameArray, ScoreMap, Scores
 from weakseg.checks import check_at_least, check_in_unit, check_one_of, check_positive
 from weakseg.errors import WeightsError
 from weakseg.labels import SMOKE
+from weakseg.models.devices import find_device
 from weakseg.models.sam import KINDS, load_sam, segment_anything_module
 from weakseg.models.weights import sha256_of_weights
-from weakseg.refine.acceptance import COMBINATIONS, RULES, accepts, combine_scores, iou
+from weakseg.refine.acceptance import (
+    COMBINATIONS,
+    RULES,
+    accepts,
+    closest,
+    combine_scores,
+    kept_by_floor,
+)
 from weakseg.refine.embeddings import Embedding, cached_embedding, embedding_path
-from weakseg.refine.prompts import BoolMap, box_of, grid_within, peaks_of, regions_of
+from weakseg.refine.prompts import (
+    BoolMap,
+    Coordinates,
+    box_of,
+    grid_within,
+    peaks_of,
+    points_on,
+    regions_of,
+)
+from weakseg.refine.sam_masks import cached_masks, masks_at, show
 from weakseg.refine.step import FrameContext, check_scores, scores_of_smoke
 
 log = logging.getLogger(__name__)
 
-PROMPTS: Final = ("boxes", "points", "both", "automatic")
+PROMPTS: Final = ("boxes", "points", "both", "automatic", "everything")
 
 _POINTS, _PADDING = 3, -1  # Points a region is asked with; SAM's label of "no point".
 _NOT_SETTINGS: Final = {"checkpoint", "device", "points_per_batch"}
@@ -46,7 +62,8 @@ class SamStep:
         checkpoint: File of weights that fit the kind, read at first use.
         prompts: "boxes" asks once a region with its box; "points" with its highest pixels; "both"
             with both; "automatic" asks at every point of a grid that falls on the evidence, which
-            takes some ten times as long.
+            takes some ten times as long; "everything" at all points of the grid, whatever the
+            evidence: slower still, but its masks are kept and serve every later recipe.
         seed_threshold: Smoke score in (0, 1] from which a pixel belongs to a region.
         max_regions: Only the largest regions are asked about, at least 1.
         points_per_side: Of the grid over the whole frame, at least 1.
@@ -59,7 +76,7 @@ class SamStep:
         combine: "union" (SAM adds), "trim" (it cuts off) or "blend" (both), see `combine_scores`.
         weight: How far a mask moves a score, in [0, 1].
         floor: Evidence from which a pixel can lose nothing to SAM, in [0, 1].
-        device: Where SAM runs, "cpu" or as torch names it.
+        device: Where SAM runs: "auto" (a GPU when there is one), "cpu" or as torch names it.
 
     References:
         Kirillov et al., "Segment Anything", ICCV 2023. The automatic masks, their acceptance and
@@ -81,7 +98,7 @@ class SamStep:
     combine: str = "trim"
     weight: float = 0.5
     floor: float = 0.7
-    device: str = "cpu"
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         """Refuse settings out of range; the file is looked for at first use."""
@@ -149,35 +166,70 @@ class SamStep:
         log.debug("%s: %d of %d masks", context.frame_id, len(accepted), len(candidates))
         if not accepted:
             return scores
-        return scores_of_smoke(
-            combine_scores(
-                smoke,
-                accepted,
-                regions,
-                evidence=context.evidence,
-                combine=self.combine,
-                weight=self.weight,
-                floor=self.floor,
-            )
+        combined = combine_scores(
+            smoke,
+            accepted,
+            regions,
+            evidence=context.evidence,
+            combine=self.combine,
+            weight=self.weight,
+            floor=self.floor,
         )
+        kept = kept_by_floor(
+            smoke,
+            accepted,
+            regions,
+            evidence=context.evidence,
+            combine=self.combine,
+            floor=self.floor,
+        )
+        log.debug("%s: %d pixels are kept by the floor alone", context.frame_id, kept.sum())
+        return scores_of_smoke(combined)
 
     def candidates(
         self, frame: FrameArray, height: ScoreMap, regions: Sequence[BoolMap], context: FrameContext
     ) -> list[BoolMap]:
         """Return SAM's masks (H, W) before any acceptance; `height` is what peaks are found in."""
-        predictor = segment_anything_module().SamPredictor(self._model)
-        embedding = self._embedding(frame, predictor, context)
+        if self.prompts == "everything":
+            return self.frame_masks(frame, context)
         if self.prompts == "automatic":
-            return self._automatic(frame, embedding, height, regions)
-        _show(predictor, frame, embedding)
+            return self._masks_at(
+                points_on(regions, height, points_per_side=self.points_per_side, peaks=_POINTS),
+                frame,
+                context,
+            )
+        predictor = segment_anything_module().SamPredictor(self._model)
+        show(predictor, frame, self._embedding(frame, context))
         return self._asked(predictor, frame, height, regions)
+
+    def frame_masks(self, frame: FrameArray, context: FrameContext) -> list[BoolMap]:
+        """Return SAM's masks (H, W) of the whole frame, whatever the evidence.
+
+        They are kept in the cache beside the embedding: a frame that was seen with the same
+        weights, grid and quality costs no network at all.
+        """
+        whole = np.ones(frame.shape[:2], np.bool_)
+        path = None
+        if context.cache_dir is not None:
+            path = embedding_path(
+                context.cache_dir,
+                frame,
+                weights_sha256=self.weights_sha256,
+                kind="sam_masks",
+                settings=f"{self.points_per_side} {self.min_quality} {self.min_stability}",
+                suffix=".npz",
+            )
+        points = grid_within(whole, points_per_side=self.points_per_side)
+        return cached_masks(path, lambda: self._masks_at(points, frame, context))
 
     @cached_property
     def _model(self) -> Any:
         log.debug("reading SAM %s from %s", self.kind, self.checkpoint)
         # The hash first: it says in words when there is no file.
         assert self.weights_sha256
-        return load_sam(self.kind, self.checkpoint).to(self.device).requires_grad_(False)
+        return (
+            load_sam(self.kind, self.checkpoint).to(find_device(self.device)).requires_grad_(False)
+        )
 
     def _accepts(self, mask: BoolMap, regions: Sequence[BoolMap]) -> bool:
         return accepts(
@@ -188,8 +240,9 @@ class SamStep:
             max_area=self.max_area,
         )
 
-    def _embedding(self, frame: FrameArray, predictor: Any, context: FrameContext) -> Embedding:
+    def _embedding(self, frame: FrameArray, context: FrameContext) -> Embedding:
         def compute() -> Embedding:
+            predictor = segment_anything_module().SamPredictor(self._model)
             predictor.set_image(frame)
             features = predictor.get_image_embedding()
             return np.asarray(features.cpu().numpy().astype(np.float16))
@@ -199,6 +252,19 @@ class SamStep:
         return cached_embedding(
             embedding_path(cache, frame, weights_sha256=sha) if cache is not None else None,
             compute,
+        )
+
+    def _masks_at(
+        self, points: Coordinates, frame: FrameArray, context: FrameContext
+    ) -> list[BoolMap]:
+        return masks_at(
+            self._model,
+            frame,
+            self._embedding(frame, context),
+            points,
+            points_per_batch=self.points_per_batch,
+            min_quality=self.min_quality,
+            min_stability=self.min_stability,
         )
 
     def _asked(
@@ -216,56 +282,7 @@ class SamStep:
             labels = labels.to(device)
         masks, _, _ = predictor.predict_torch(points, labels, boxes, multimask_output=boxes is None)
         answers = masks.cpu().numpy().astype(bool)  # (regions, 1 or 3, H, W)
-        return [_closest(answer, region) for answer, region in zip(answers, regions, strict=True)]
-
-    def _automatic(
-        self,
-        frame: FrameArray,
-        embedding: Embedding,
-        height: ScoreMap,
-        regions: Sequence[BoolMap],
-    ) -> list[BoolMap]:
-        """Ask at the grid points on the evidence: only there can a mask be accepted."""
-        per_region = (
-            np.concatenate(
-                [
-                    grid_within(region, points_per_side=self.points_per_side),
-                    peaks_of(height, region, limit=_POINTS),
-                ]
-            )
-            for region in regions
-        )
-        points = np.unique(np.concatenate(list(per_region)), axis=0)
-        generator = segment_anything_module().SamAutomaticMaskGenerator(
-            self._model,
-            points_per_side=None,
-            point_grids=[points / np.array(frame.shape[1::-1])],
-            points_per_batch=self.points_per_batch,
-            pred_iou_thresh=self.min_quality,
-            stability_score_thresh=self.min_stability,
-        )
-        # The generator would embed the frame again: it has one crop, the frame.
-        generator.predictor.set_image = lambda image: _show(generator.predictor, image, embedding)
-        return [np.asarray(found["segmentation"], bool) for found in generator.generate(frame)]
-
-
-def _show(predictor: Any, frame: FrameArray, embedding: Embedding) -> None:
-    """Put the predictor where `set_image` would, but for the cost."""
-    size = frame.shape[:2]
-    predictor.reset_image()
-    predictor.original_size = size
-    predictor.input_size = predictor.transform.get_preprocess_shape(
-        *size, predictor.transform.target_length
-    )
-    predictor.features = torch.from_numpy(embedding.astype(np.float32)).to(predictor.device)
-    predictor.is_image_set = True
-
-
-def _closest(masks: npt.NDArray[np.bool_], region: BoolMap) -> BoolMap:
-    """Return the mask of (N, H, W) that agrees best with a region."""
-    agreement = [iou(mask, region) for mask in masks]
-    closest: BoolMap = masks[int(np.argmax(agreement))]
-    return closest
+        return [closest(answer, region) for answer, region in zip(answers, regions, strict=True)]
 
 
 def _padded(points: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
