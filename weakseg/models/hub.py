@@ -36,33 +36,50 @@ def fetch_timm_weights(name: str, *, key: str = "classifier.weights") -> Path:
     return fetch(settings.hf_hub_id, what=name, key=key)
 
 
-def fetch(repository: str, *, what: str, key: str, revision: str | None = None) -> Path:
-    """Give the local path of `model.safetensors` of a hub repository.
+def fetch(
+    repository: str,
+    *,
+    what: str,
+    key: str,
+    revision: str | None = None,
+    file: str = _FILE,
+    random: bool = True,
+) -> Path:
+    """Give the local path of a file of a hub repository, `model.safetensors` unless said.
+
+    Args:
+        repository: Owner and name.
+        what: Whose weights they are, for the message.
+        key: The setting that could name a file instead, for the message.
+        revision: Of the repository; None takes the newest.
+        file: The file in it.
+        random: Whether random weights would do as well, for the message.
 
     Raises:
         WeightsError: If it is neither cached nor to be had within seconds.
     """
     try:
         found = huggingface_hub.hf_hub_download(
-            repository, _FILE, revision=revision, local_files_only=True
+            repository, file, revision=revision, local_files_only=True
         )
     except LocalEntryNotFoundError:
-        check_reachable(what, key=key)
+        check_reachable(what, key=key, random=random)
         try:
             found = huggingface_hub.hf_hub_download(
-                repository, _FILE, revision=revision, etag_timeout=KNOCK_SECONDS
+                repository, file, revision=revision, etag_timeout=KNOCK_SECONDS
             )
         except (HfHubHTTPError, OSError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise WeightsError(f"no weights for {what} ({reason}): {_way_out(key)}") from error
+            way_out = _way_out(key, random)
+            raise WeightsError(f"no weights for {what} ({reason}): {way_out}") from error
     return Path(found)
 
 
-def check_reachable(what: str, *, key: str) -> None:
+def check_reachable(what: str, *, key: str, random: bool = True) -> None:
     """Raise WeightsError within seconds when the hub does not answer."""
     if constants.HF_HUB_OFFLINE:
         raise WeightsError(
-            f"weights for {what} are not cached and the hub is offline: {_way_out(key)}"
+            f"weights for {what} are not cached and the hub is offline: {_way_out(key, random)}"
         )
     try:
         with urlopen(constants.ENDPOINT, timeout=KNOCK_SECONDS):
@@ -72,9 +89,10 @@ def check_reachable(what: str, *, key: str) -> None:
     except (OSError, HTTPException) as error:
         raise WeightsError(
             f"weights for {what} are not cached and {constants.ENDPOINT} cannot be reached: "
-            f"{_way_out(key)}"
+            f"{_way_out(key, random)}"
         ) from error
 
 
-def _way_out(key: str) -> str:
-    return f"give {key}=FILE.safetensors, or {key}=none for random ones"
+def _way_out(key: str, random: bool = True) -> str:
+    given = f"give {key}=FILE.safetensors"
+    return f"{given}, or {key}=none for random ones" if random else given

@@ -3,6 +3,7 @@
 from weakseg.refine.background import Background as Background
 from weakseg.refine.choice import ThresholdChoice as ThresholdChoice
 from weakseg.refine.choice import ThresholdRule as ThresholdRule
+from weakseg.refine.clip import ClipStep as ClipStep
 from weakseg.refine.crf import DenseCrf as DenseCrf
 from weakseg.refine.dark_channel import DarkChannel as DarkChannel
 from weakseg.refine.masks import MaskRule as MaskRule
