@@ -111,7 +111,7 @@ def _frames(plan: AblationPlan, output: Path) -> AblationFrames:
 def make_units(plan: AblationPlan, kitchen: Kitchen, units: list[Unit]) -> dict[Unit, str]:
     """Make and measure the units that are not finished; give those that failed, and why."""
     fingerprints = {unit: kitchen.fingerprint(unit) for unit in units}
-    missing = [unit for unit in units if not _is_finished(kitchen, unit, fingerprints[unit])]
+    missing = _missing(kitchen, units, fingerprints)
     write_text(kitchen.output / "commands.txt", commands_text(kitchen, plan.seeds))
     log.info(
         "%d rows, %d seeds: %d units, %d of them finished before",
@@ -199,9 +199,19 @@ def log_path(output: Path, unit: Unit) -> Path:
     return output / "logs" / unit.row / f"seed{unit.seed}.log"
 
 
-def _is_finished(kitchen: Kitchen, unit: Unit, made_by: str) -> bool:
-    result = read_result(result_path(kitchen.output, unit))
-    return result is not None and result.fingerprint == made_by
+def _missing(
+    kitchen: Kitchen, units: Sequence[Unit], fingerprints: Mapping[Unit, str]
+) -> list[Unit]:
+    """Give the units to make: those without a result, and those whose CAMs others still need."""
+    missing = set()
+    for unit in reversed(units):  # Each comes after the one it builds on.
+        result = read_result(result_path(kitchen.output, unit))
+        if result is None or result.fingerprint != fingerprints[unit]:
+            missing.add(unit)
+        parent = kitchen.study.parent(unit)
+        if unit in missing and parent is not None and not kitchen.cams_of(parent).is_dir():
+            missing.add(parent)
+    return [unit for unit in units if unit in missing]
 
 
 def _tell_failed(failed: Mapping[Unit, str], kitchen: Kitchen) -> str:

@@ -6,9 +6,8 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from weakseg.artifacts import fingerprint
 from weakseg.artifacts.manifest import installed_version
@@ -18,7 +17,6 @@ from weakseg.stages.ablation_study import Row, Study, Unit
 
 _UNQUOTED: Final = re.compile(r"[\w./:@%+~-]*", re.ASCII)
 _HARDWARE: Final = ("hardware.accelerator=", "hardware.threads=", "hardware.workers=")
-_NOT_SETTINGS: Final = ("help/", "study/", "ablation.yaml")
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,6 @@ class Kitchen:
                 "parent": self.fingerprint(parent) if parent is not None else None,
                 "files": files_in(word for step in steps for word in step.words),
                 "frames": [sha256_of(self.frames.index), sha256_of(self.frames.truth)],
-                "defaults": defaults_hash(),
                 "version": installed_version(),
             }
         )
@@ -172,7 +169,8 @@ def quoted(value: str) -> str:
     """Quote a value for Hydra where its grammar asks for it."""
     if _UNQUOTED.fullmatch(value):
         return value
-    inside = value.replace("\\", "\\\\").replace("'", "\\'")
+    # Only before a quote does a backslash mean anything there.
+    inside = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value)
     return f"'{inside}'"
 
 
@@ -196,23 +194,6 @@ def files_in(words: Iterable[str]) -> dict[str, str]:
         for path in sorted(paths)
         if path.suffix != ".csv" and path.is_file()
     }
-
-
-def defaults_hash() -> str:
-    """Hash the configuration files that the commands start from."""
-    root = resources.files("weakseg.conf")
-    return fingerprint(dict(_texts(root)))
-
-
-def _texts(folder: Any, prefix: str = "") -> Iterable[tuple[str, str]]:
-    for item in sorted(folder.iterdir(), key=lambda item: str(item.name)):
-        name = f"{prefix}{item.name}"
-        if name.startswith(_NOT_SETTINGS) or f"{name}/" in _NOT_SETTINGS:
-            continue
-        if item.is_dir():
-            yield from _texts(item, f"{name}/")
-        elif name.endswith(".yaml"):
-            yield name, item.read_text(encoding="utf-8")
 
 
 def _given(words: Mapping[str, str]) -> list[str]:
