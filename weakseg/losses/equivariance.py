@@ -51,7 +51,7 @@ class EquivarianceLoss(ClassificationLoss):
 
     Both terms count frames labelled smoke only. Strengths lie in [0, 1], so er does too, and ecr
     lies in [0, 2]. Gradients reach the plain activations by both terms, and the pixel-correlation
-    module by ecr only.
+    module by ecr only. BatchNorm sees both views, so its averages are of both sizes.
 
     Args:
         balance: Whether training draws smoke and smoke-free frames equally often.
