@@ -22,3 +22,6 @@ from weakseg.refine.thresholds import HighestThreshold as HighestThreshold
 from weakseg.refine.thresholds import SizeThreshold as SizeThreshold
 from weakseg.refine.two_classes import MixtureThreshold as MixtureThreshold
 from weakseg.refine.two_classes import OtsuThreshold as OtsuThreshold
+from weakseg.refine.views import CamFusion as CamFusion
+from weakseg.refine.views import MultiScale as MultiScale
+from weakseg.refine.views import SlidingWindow as SlidingWindow
