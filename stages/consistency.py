@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from weakseg.artifacts import FinishedRun, RunFolder, load_run, write_json
+from weakseg.artifacts import FinishedRun, RunFolder, load_run, read_json, write_json
 from weakseg.cam import check_method
 from weakseg.checks import check_one_of
 from weakseg.data import ClassificationData, EpochSampler, Frame, make_loader
@@ -107,7 +107,17 @@ def student_cams(
     ) as run:
         if not run.is_complete:
             _make_run(plan, teacher, own, Work(run, work.tracker, work.stop))
-    return load_run(work.run.path / STUDENT, kind="stage1")
+    student = load_run(work.run.path / STUDENT, kind="stage1")
+    if told := student_figures(student)["student/collapse"]:
+        log.warning("the student has collapsed: %s", told)
+    return student
+
+
+def student_figures(run: FinishedRun) -> dict[str, Any]:
+    """Give what stage 2 tells of its student's run: "student/collapsed", AUROCs and the like."""
+    kept = ("collapsed", "collapse", "val/auroc", "test/auroc", "seconds")
+    summary = read_json(run.summary_path)
+    return {f"{STUDENT}/{name}": summary[name] for name in kept if name in summary}
 
 
 def _make_run(
@@ -196,7 +206,7 @@ def train_pair(
     Everything that is trained is saved in `checkpoints/pair`, and goes on from there.
 
     Returns:
-        By what the student shows to have collapsed; nothing if it has not. It is warned of.
+        By what the student shows to have collapsed; nothing if it has not.
     """
     settings = plan.consistency
     fitting: FitSettings = settings.fit
@@ -237,10 +247,7 @@ def train_pair(
         for row in work.run.metrics.rows()
         if float(row.get("train/collapsed") or 0) > 0
     ]
-    found = collapse_of(result.best, epochs=epochs, floor=settings.collapse_floor)
-    for sign in found:
-        log.warning("the student has collapsed: %s", sign)
-    return found
+    return collapse_of(result.best, epochs=epochs, floor=settings.collapse_floor)
 
 
 def validator(

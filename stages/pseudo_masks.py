@@ -21,7 +21,7 @@ from weakseg.data import Frame
 from weakseg.labels import IGNORE, SMOKE
 from weakseg.plans import Stage2Plan
 from weakseg.refine import ThresholdChoice
-from weakseg.stages.consistency import initial_weights, student_cams
+from weakseg.stages.consistency import initial_weights, student_cams, student_figures
 from weakseg.stages.cutting import choose_threshold, cut_masks
 from weakseg.stages.looking import Looker
 from weakseg.stages.pages import overlay_sheet, pseudo_masks_page
@@ -60,6 +60,8 @@ def run(plan: Stage2Plan, config: Mapping[str, Any]) -> Path:
             write_stand_ins(tally.failed.values(), work.run)
             rows = _rows(frames, cams, work.run, tally.failed)
             summary = summarise(rows, choice) | tally.figures(work.run)
+            if plan.consistency.mode != "none":
+                summary |= student_figures(cams)
             summary |= rounds | {"seconds": time.monotonic() - started}
             show(
                 work,
