@@ -100,10 +100,12 @@ def _pack(masks: Sequence[BoolMap]) -> bytes:
 
 def _read(path: Path) -> list[BoolMap] | None:
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            bits, (count, height, width) = stored["bits"], stored["shape"].tolist()
-    except FileNotFoundError:
+        content = path.read_bytes()
+    except OSError:
         return None
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            bits, (count, height, width) = stored["bits"], stored["shape"].tolist()
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
         log.debug("%s is damaged: computed anew", path)
         return None
