@@ -23,7 +23,7 @@ from weakseg.models import Segmenter
 from weakseg.plans import LearningPlan
 from weakseg.stages.optimisers import with_faster_head
 from weakseg.stages.scores import frame_score, mask_path
-from weakseg.training import FitSettings, StopFlag, fit
+from weakseg.training import FitResult, FitSettings, StopFlag, fit
 from weakseg.training.fit import OnLog, Validate
 
 
@@ -68,14 +68,14 @@ def fit_segmenter(
     folder: RunPaths,
     on_log: OnLog,
     stop: StopFlag,
-) -> None:
+) -> FitResult:
     """Fit the segmenter to the masks of `items`, smoke and smoke-free frames equally often.
 
     Checkpoints and figures go to `folder`, from where an interrupted training goes on. Afterwards
     the segmenter holds the best epoch by the figure "selection" of `validate`.
     """
     settings: FitSettings = plan.fit
-    fit(
+    return fit(
         segmenter,
         optimizer_factory=with_faster_head(plan.optimizer, segmenter, plan.head_lr_factor),
         dataset=SegmentationData(

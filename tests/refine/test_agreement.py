@@ -90,6 +90,8 @@ def test_masks_that_stand_still_end_the_rounds() -> None:
         ({"auroc": 0.87}, "auroc fell from 0.900 to 0.870"),
         ({"coverage": 0.6}, "coverage fell from 0.700 to 0.600"),
         ({"smoke_share": 0.35}, "smoke covers 3.5 times as much as in round 0"),
+        # The classifier's gate makes all other figures look well.
+        ({"segmenter_auroc": 0.5}, "AUROC of 0.500 only, below 0.800"),
         # Even if nothing moves any more.
         ({"recall": 0.5, "agreement": 1.0}, "recall fell"),
     ],
@@ -109,6 +111,7 @@ def test_a_worse_round_is_refused_in_words(changes: dict[str, float], words: str
         {"coverage": 0.68},
         {"smoke_share": 0.3},
         {"smoke_share": 0.001},
+        {"segmenter_auroc": 0.8},
     ],
 )
 def test_what_lies_within_the_tolerance_is_taken(changes: dict[str, float]) -> None:

@@ -57,6 +57,8 @@ class RoundFigures:
         recall: Share of the smoke frames of val that have a mask.
         coverage: Share of the smoke frames of train that have a mask to learn from.
         smoke_share: Mean share of smoke pixels in the training frames labelled smoke.
+        segmenter_auroc: Of the segmenter's own scores on val, without the classifier's gate; None
+            for round 0.
     """
 
     agreement: float | None = None
@@ -65,6 +67,7 @@ class RoundFigures:
     recall: float | None = None
     coverage: float | None = None
     smoke_share: float | None = None
+    segmenter_auroc: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse figures outside [0, 1]."""
@@ -113,12 +116,15 @@ class StopRule:
         tolerance: How far AUROC, recall and coverage may fall, in [0, 1].
         max_growth: How many times larger than in round 0 the mean smoke may become, at least 1.
             Image labels cannot see smoke that spills over its edges.
+        least_auroc: AUROC on val, in [0, 1], that a segmenter must reach by itself. One that paints
+            smoke wherever it looks lives on the classifier's gate, which hides it from the others.
     """
 
     converged: float = 0.95
     false_alarm_target: float = 0.05
     tolerance: float = 0.02
     max_growth: float = 3.0
+    least_auroc: float = 0.8
 
     def __post_init__(self) -> None:
         """Refuse settings out of range."""
@@ -126,6 +132,7 @@ class StopRule:
             converged=self.converged,
             false_alarm_target=self.false_alarm_target,
             tolerance=self.tolerance,
+            least_auroc=self.least_auroc,
         )
         check_at_least(1, max_growth=self.max_growth)
 
@@ -147,6 +154,7 @@ class StopRule:
             *self._alarms(accepted, now),
             *self._falls(accepted, now),
             *self._growth(accepted[0], now),
+            *self._blindness(now),
         ]
         if worse:
             return Verdict(is_accepted=False, is_last=True, reason="; ".join(worse))
@@ -186,3 +194,11 @@ class StopRule:
         if growth <= self.max_growth + _ROUNDING:
             return []
         return [f"smoke covers {growth:.1f} times as much as in round 0"]
+
+    def _blindness(self, now: RoundFigures) -> list[str]:
+        if now.segmenter_auroc is None or now.segmenter_auroc >= self.least_auroc - _ROUNDING:
+            return []
+        return [
+            f"the segmenter tells smoke frames from others by an AUROC of {now.segmenter_auroc:.3f}"
+            f" only, below {self.least_auroc:.3f}"
+        ]
