@@ -72,7 +72,7 @@ def learn(  # noqa: PLR0917 - the order in which stage 2 hands them over
         step: Gets the best weights of the training.
         frames: Of all splits; `train` teaches, `val` chooses the epoch, others are not looked at.
         scores_of: Gives a frame's smoke scores (H, W) after the steps before this one.
-        folder: Of this step, within the run's.
+        folder: Of this step, within the run's, named as its key in the recipe.
         work: Takes the figures, and says when to stop.
         plan: Its seed names the order of the frames.
 
@@ -88,7 +88,7 @@ def learn(  # noqa: PLR0917 - the order in which stage 2 hands them over
         write_json(folder / LEARNED, {"settings": settings, **figures})
     elif read_json(folder / LEARNED)["settings"] != settings:
         raise ArtifactError(
-            f"{folder} was learned with other settings of refine.steps.{step.name}: give the run "
+            f"{folder} was learned with other settings of refine.steps.{folder.name}: give the run "
             "another output, or overwrite=true"
         )
     step.network = _learned(step, folder)
@@ -123,7 +123,7 @@ def gather_seeds(
             found[frame.split].append(SegmentationItem(frame, path))
             pairs += int(frame.split == "train" and (seeds == BACKGROUND).any())
     if pairs == 0:
-        raise DataError(_no_seeds(step))
+        raise DataError(_no_seeds(step, folder.name))
     log.info("affinities: learn from %d frames, %d with seeds", len(found["train"]), pairs)
     val = found["val"]
     if not any(item.mask_path for item in val):
@@ -142,18 +142,19 @@ def _seeds(
     return seeds
 
 
-def _no_seeds(step: AffinityStep) -> str:
-    at = f"refine.steps.{step.name}"
+def _no_seeds(step: AffinityStep, key: str) -> str:
+    at = f"refine.steps.{key}"
     if step.seed_rule == "thresholds":
-        way = f"lower {at}.foreground ({step.foreground:g}) or raise {at}.background"
-        return (
-            "no training frame has seeds of both smoke and background to learn affinities from: "
-            f"{way} ({step.background:g}), the scores kept so far are good for another try"
+        way = (
+            f"lower {at}.foreground (now {step.foreground:g}) or raise "
+            f"{at}.background ({step.background:g})"
         )
-    return (
-        "no training frame has seeds of both smoke and background to learn affinities from: raise "
-        f"{at}.alpha_strong ({step.alpha_strong:g}) or lower {at}.alpha_weak ({step.alpha_weak:g})"
-    )
+    else:
+        way = (
+            f"raise {at}.alpha_strong (now {step.alpha_strong:g}) or lower "
+            f"{at}.alpha_weak ({step.alpha_weak:g})"
+        )
+    return f"no training frame has seeds of both smoke and background to learn from: {way}"
 
 
 def _train(

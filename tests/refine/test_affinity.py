@@ -16,7 +16,8 @@ from weakseg.errors import WeightsError
 from weakseg.labels import BACKGROUND, IGNORE, SMOKE
 from weakseg.models.affinity_net import AffinityNet
 from weakseg.refine import Background, FrameContext, refine
-from weakseg.refine.affinity import AffinityStep, _to_cells, _to_pixels
+from weakseg.refine.affinity import AffinityStep
+from weakseg.refine.cells import to_cells, to_pixels
 from weakseg.refine.step import scores_of_smoke
 from weakseg.training import FitSettings, TrainingError
 
@@ -53,18 +54,18 @@ def test_a_step_that_has_not_learned_says_so(plume: FrameArray, smoke: np.ndarra
 
 
 @pytest.mark.parametrize("stride", [4, 8, 16])
-@pytest.mark.parametrize("keep_peak", [True, False])
+@pytest.mark.parametrize("max_gain", [1.0, 99.0])
 @pytest.mark.parametrize("max_side", [None, 40])
 @pytest.mark.parametrize("size", [(48, 64), (45, 61), (7, 5)])
 def test_no_score_rises_above_the_highest(
     stride: int,
-    keep_peak: bool,
+    max_gain: float,
     max_side: int | None,
     size: tuple[int, int],
     plume: FrameArray,
     smoke: np.ndarray,
 ) -> None:
-    step = taught(stride=stride, keep_peak=keep_peak, max_side=max_side, image_size=32, weight=1)
+    step = taught(stride=stride, max_gain=max_gain, max_side=max_side, image_size=32, weight=1)
     frame, before = plume[-size[0] :, : size[1]], smoke[-size[0] :, : size[1]]
     after = smoke_of(step, frame, before)
     assert after.shape == size
@@ -75,7 +76,7 @@ def test_no_score_rises_above_the_highest(
 
 
 def test_no_smoke_stays_no_smoke(plume: FrameArray) -> None:
-    step = taught(keep_peak=True, weight=1)
+    step = taught(max_gain=99, weight=1)
     assert smoke_of(step, plume, np.zeros((48, 64), np.float32)).max() == 0
 
 
@@ -94,25 +95,24 @@ def test_the_weight_lies_between_the_scores_and_the_walk(
     np.testing.assert_allclose(mixed, 0.75 * smoke + 0.25 * walked, atol=1e-6)
 
 
-def test_the_kept_peak_is_that_of_the_cells(plume: FrameArray, smoke: np.ndarray) -> None:
-    cells = _to_cells(smoke, 48, 64, 8)
-    plain = smoke_of(taught(weight=1), plume, smoke)
-    kept = smoke_of(taught(weight=1, keep_peak=True), plume, smoke)
-    assert plain.max() < 0.9 * cells.max()
-    # Pixels between cells' centres are interpolated; the borders show the highest cell itself.
-    np.testing.assert_allclose(kept, plain * (kept.max() / plain.max()), atol=1e-6)
-    assert 0.9 * cells.max() < kept.max() <= cells.max() + 1e-6
+def test_the_gain_lifts_up_to_the_highest_and_within_its_bound(
+    plume: FrameArray, smoke: np.ndarray
+) -> None:
+    plain = smoke_of(taught(weight=1, max_gain=1), plume, smoke)
+    highest = to_cells(smoke, 48, 64, 8).max()
+    assert 1.5 * plain.max() < highest
+    lifted = smoke_of(taught(weight=1, max_gain=1.5), plume, smoke)
+    np.testing.assert_allclose(lifted, 1.5 * plain, atol=1e-6)
+    full = smoke_of(taught(weight=1, max_gain=99), plume, smoke)
+    assert full.max() == pytest.approx(highest, abs=0.05)
+    assert full.max() <= highest + 1e-6
 
 
-def test_cells_average_their_pixels_and_give_them_back() -> None:
-    scores = np.zeros((6, 10), np.float32)
-    scores[:4, :4] = 1
-    scores[4:, 8:] = 0.5
-    np.testing.assert_array_equal(_to_cells(scores, 6, 10, 4), [[1, 0, 0], [0, 0, 0.5]])
-    slope = np.tile(np.arange(32, dtype=np.float32) / 40, (16, 1))
-    back = _to_pixels(_to_cells(slope, 16, 32, 4), 16, 32, 4)
-    # A slope survives but for the half cells at the borders.
-    np.testing.assert_allclose(back[:, 2:-2], slope[:, 2:-2], atol=1e-6)
+def test_a_speck_on_an_even_sky_does_not_fill_the_sky() -> None:
+    sky = np.full((48, 64, 3), (90, 140, 210), np.uint8)
+    speck = np.zeros((48, 64), np.float32)
+    speck[8:16, 8:16] = 0.8
+    assert smoke_of(taught(weight=1, steps=256), sky, speck).max() < 0.1
 
 
 # ---- seeds
@@ -138,7 +138,7 @@ def test_two_backgrounds_take_what_wins_and_what_loses(plume: FrameArray) -> Non
 
 def test_the_crf_sharpens_the_seeds(plume: FrameArray, plume_mask: Mask) -> None:
     blurred = np.clip(
-        _to_pixels(_to_cells(plume_mask.astype(np.float32), 48, 64, 8), 48, 64, 8), 0, 1
+        to_pixels(to_cells(plume_mask.astype(np.float32), 48, 64, 8), 48, 64, 8), 0, 1
     )
     settings = {**TINY, "seed_rule": "two_backgrounds", "alpha_strong": 1, "alpha_weak": 4}
     plain = AffinityStep(**settings).seeds(plume, blurred)
@@ -212,6 +212,7 @@ def test_the_network_is_built_as_set() -> None:
         {"beta": 0},
         {"steps": -1},
         {"weight": 2},
+        {"max_gain": 0.5},
         {"max_side": 0},
         {"image_size": 100},
         {"lr": 0},

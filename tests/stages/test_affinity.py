@@ -103,7 +103,7 @@ def test_learned_affinities_complete_a_partial_seed(frames: list[Frame], tmp_pat
     step = step_of(
         encoder="test_efficientnet",
         weight=1.0,
-        keep_peak=True,
+        max_gain=4.0,
         lr=1e-2,
         fit=FitSettings(epochs=16, batch_size=4, accelerator="cpu"),
     )
@@ -172,7 +172,7 @@ def test_a_finished_training_returns_at_once(frames: list[Frame], tmp_path: Path
     learn(again, frames, no_scores, tmp_path / "step", work_of(), PLAN)
     np.testing.assert_array_equal(refined(again, frames[6]), refined(step, frames[6]))
     other = step_of(foreground=0.6)
-    with pytest.raises(ArtifactError, match=r"other settings of refine\.steps\.affinity"):
+    with pytest.raises(ArtifactError, match=r"other settings of refine\.steps\.step"):
         learn(other, frames, no_scores, tmp_path / "step", work_of(), PLAN)
 
 
@@ -211,10 +211,10 @@ def test_frames_without_seeds_are_left_out(
 @pytest.mark.parametrize(
     ("settings", "keys"),
     [
-        ({}, r"lower refine\.steps\.affinity\.foreground \(0\.5\)"),
+        ({}, r"lower refine\.steps\.sure\.foreground \(now 0\.5\)"),
         (
             {"seed_rule": "two_backgrounds"},
-            r"raise refine\.steps\.affinity\.alpha_strong \(4\)",
+            r"raise refine\.steps\.sure\.alpha_strong \(now 4\)",
         ),
     ],
 )
@@ -226,4 +226,4 @@ def test_no_seeds_at_all_name_the_keys(
         return np.full((SIDE, SIDE), score, np.float32)
 
     with pytest.raises(DataError, match=keys):
-        learn(step_of(**settings), frames, constant, tmp_path / "step", work_of(), PLAN)
+        learn(step_of(**settings), frames, constant, tmp_path / "sure", work_of(), PLAN)

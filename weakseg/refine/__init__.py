@@ -1,5 +1,6 @@
 """Refine evidence into pseudo-masks: steps, thresholds without masks, and the cut."""
 
+from weakseg.refine.affinity import AffinityStep as AffinityStep
 from weakseg.refine.background import Background as Background
 from weakseg.refine.choice import ThresholdChoice as ThresholdChoice
 from weakseg.refine.choice import ThresholdRule as ThresholdRule

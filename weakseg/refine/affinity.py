@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar, Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -20,6 +19,7 @@ from weakseg.labels import BACKGROUND, IGNORE, SMOKE
 from weakseg.models.affinity_net import STRIDES, AffinityNet, weights_of
 from weakseg.models.weights import sha256_of_weights
 from weakseg.refine.background import Background
+from weakseg.refine.cells import resize_scores, shrink_within, to_cells, to_pixels
 from weakseg.refine.crf import DenseCrf
 from weakseg.refine.random_walk import RandomWalk
 from weakseg.refine.step import FrameContext, check_scores, scores_of_smoke
@@ -51,8 +51,9 @@ class AffinityStep:
     class. It then refines a frame by a random walk of its scores along the affinities.
 
     It cannot invent smoke: a walked score is a mean of the frame's own scores, so none rises above
-    the frame's highest, which the classifier's probability has bounded. Nothing is divided by a
-    frame's maximum; `keep_peak` lifts the walked scores up to that highest score, and no further.
+    the frame's highest, which the classifier's probability has bounded. The walk thins scores out;
+    `max_gain` lifts them again by no more than that factor and up to that highest score. Without a
+    bound, as where CAMs are divided by their maximum, a speck on an even sky would fill the sky.
 
     Args:
         encoder: A timm name with a feature pyramid.
@@ -77,9 +78,10 @@ class AffinityStep:
         tile_cells: Side of a tile of the walk, see `RandomWalk`.
         halo_cells: What a tile sees beyond its border.
         weight: Share of the walked scores beside the frame's own, in [0, 1].
-        keep_peak: Lift walked scores so that the highest is as high as before the walk.
+        max_gain: Lift walked scores until the highest is as high as before the walk, but by this
+            factor at most; at least 1, which lifts none.
         max_side: Frames longer than this, in pixels, are looked at smaller; None takes all as they
-            are. The network takes about 350 bytes a pixel it looks at.
+            are. The network takes about 400 bytes a pixel: 0.9 GB for 1920 x 1280.
         image_size: Side of the square in training, in pixels, a multiple of `stride`.
         augmentation: How training frames are varied; None only resizes.
         lr: Learning rate of the encoder, > 0.
@@ -115,7 +117,7 @@ class AffinityStep:
     tile_cells: int = 256
     halo_cells: int = 128
     weight: float = 0.5
-    keep_peak: bool = False
+    max_gain: float = 1.5
     max_side: int | None = 1024
     image_size: int = 256
     augmentation: Augmentation | None = field(
@@ -141,6 +143,7 @@ class AffinityStep:
         )
         check_at_least(self.alpha_strong, alpha_weak=self.alpha_weak)
         check_at_least(0, weight_decay=self.weight_decay)
+        check_at_least(1, max_gain=self.max_gain)
         check_at_least(self.stride, image_size=self.image_size)
         if self.image_size % self.stride:
             raise ValueError(
@@ -225,17 +228,16 @@ class AffinityStep:
                 "the step affinity has not learned yet: call weakseg.stages.affinity.learn first"
             )
         smoke: ScoreMap = scores[SMOKE]
-        seen = _within(frame, self.max_side)
+        seen = shrink_within(frame, self.max_side)
         seen_height, seen_width = seen.shape[:2]
-        cells = _to_cells(smoke, seen_height, seen_width, self.stride)
+        cells = to_cells(smoke, seen_height, seen_width, self.stride)
         walked = self._walk()(cells, self._embed(self.network, seen))
-        if self.keep_peak and walked.max() > 0:
-            walked = np.minimum(walked * (cells.max() / walked.max()), cells.max())
+        walked = _lifted(walked, float(cells.max()), self.max_gain)
         log.debug(
             "%s: highest score %.3f, walked %.3f", context.frame_id, smoke.max(), walked.max()
         )
-        spread = _to_pixels(walked, seen_height, seen_width, self.stride)
-        spread = _resized(spread, height, width)
+        spread = to_pixels(walked, seen_height, seen_width, self.stride)
+        spread = resize_scores(spread, height, width)
         return scores_of_smoke((1 - self.weight) * smoke + self.weight * spread)
 
     def _walk(self) -> RandomWalk:
@@ -264,33 +266,10 @@ class AffinityStep:
         return embedding[0].float().cpu()
 
 
-def _within(frame: FrameArray, side: int | None) -> FrameArray:
-    """Shrink a frame whose longer side is above `side`."""
-    height, width = frame.shape[:2]
-    if side is None or max(height, width) <= side:
-        return frame
-    factor = side / max(height, width)
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _resized(scores: ScoreMap, height: int, width: int) -> ScoreMap:
-    """Resize scores, by averaging where they shrink."""
-    shrinks = height < scores.shape[0]
-    way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(scores, (width, height), interpolation=way), np.float32)
-
-
-def _to_cells(scores: ScoreMap, height: int, width: int, stride: int) -> ScoreMap:
-    """Average scores over cells of a frame seen at height x width; borders repeat their last."""
-    small = scores if scores.shape == (height, width) else _resized(scores, height, width)
-    padded = np.pad(small, ((0, -height % stride), (0, -width % stride)), mode="edge")
-    h, w = (side // stride for side in padded.shape)
-    cells: ScoreMap = padded.reshape(h, stride, w, stride).mean(axis=(1, 3), dtype=np.float32)
-    return cells
-
-
-def _to_pixels(cells: ScoreMap, height: int, width: int, stride: int) -> ScoreMap:
-    """Bring cells back to the pixels they stand for, bilinearly."""
-    h, w = cells.shape
-    return _resized(cells, h * stride, w * stride)[:height, :width]
+def _lifted(scores: ScoreMap, peak: float, max_gain: float) -> ScoreMap:
+    """Scale scores so that their highest comes up to `peak`, or as near as `max_gain` allows."""
+    highest = float(scores.max())
+    if highest == 0:
+        return scores
+    gain = np.float32(min(max_gain, peak / highest))
+    return np.asarray(np.minimum(scores * gain, np.float32(peak)), np.float32)
