@@ -12,7 +12,10 @@ designs were compared:
   more alike than the average are drawn together, pairs less alike are pushed apart. It lies in
   [0, 1], is blind to the map's scale, and needs one setting, the reach.
 
-The second is what `ConsistencyLoss` uses.
+The second is what `ConsistencyLoss` uses. On drawn plumes, with a map that must also agree with a
+blurred and shifted teacher by global cosine, descent on the second at weight 1 raised the IoU from
+0.38 to 0.82 (radius 12 of 224 pixels) and from 0.72 to 0.91 (radius 30; at half the contrast to
+0.83); the energy at weight 1 left them at 0.38 and 0.72.
 
 References:
     Boykov and Jolly, "Interactive Graph Cuts for Optimal Boundary and Region Segmentation of
