@@ -15,7 +15,14 @@ from weakseg.report import Bar, Bars, Card, PanelRow, Report, Table, overlay, wr
 from weakseg.stages.ablation_commands import Kitchen
 from weakseg.stages.ablation_results import Line, Result, lines_of
 from weakseg.stages.ablation_study import GROUPS, Unit
-from weakseg.stages.ablation_table import LEGEND, by_group, short_table, status_lines
+from weakseg.stages.ablation_table import (
+    LEGEND,
+    RULES_LEGEND,
+    by_group,
+    rules_table,
+    short_table,
+    status_lines,
+)
 from weakseg.stages.measuring import truths
 
 PAGE: Final = "ablation.html"
@@ -42,7 +49,10 @@ def write_page(
         cards=_cards(lines),
         bars=[_bars(name, key, lines) for key, name in _CHARTS if _is_known(key, lines)],
         panels=_panels(kitchen, results, pictures),
-        tables=[_table(group, own) for group, own in by_group(lines).items()],
+        tables=[
+            *(Table(g.capitalize(), *short_table(own)) for g, own in by_group(lines).items()),
+            *_rules(lines),
+        ],
         config="\n\n".join("\n".join(result.commands) for result in results),
     )
     return write_report(kitchen.output, report, name=PAGE)
@@ -85,9 +95,9 @@ def _is_known(key: str, lines: Sequence[Line]) -> bool:
     return any(key in line.figures and line.figures[key].count for line in lines)
 
 
-def _table(group: str, lines: Sequence[Line]) -> Table:
-    columns, rows = short_table(lines)
-    return Table(group.capitalize(), columns, rows)
+def _rules(lines: Sequence[Line]) -> list[Table]:
+    columns, rows = rules_table(lines)
+    return [Table("By rule for the threshold", columns, rows, RULES_LEGEND)] if rows else []
 
 
 def _panels(kitchen: Kitchen, results: Sequence[Result], count: int) -> list[PanelRow]:

@@ -13,6 +13,7 @@ import numpy as np
 from weakseg.artifacts import ArtifactError, read_json
 from weakseg.stages.ablation_commands import Kitchen
 from weakseg.stages.ablation_study import Unit
+from weakseg.stages.rules import ORACLE, OWN
 
 MEASURED: Final = (
     "iou_per_image",
@@ -30,6 +31,9 @@ MEASURED: Final = (
 """Of each split. `iou_per_image`, `iou_pooled`, precision, recall and false alarms are of the
 pseudo-masks; `iou_at_threshold` is of the scores cut at the same threshold, which the oracle's are
 to be compared with: a pseudo-mask also leaves out what lies close to the cut, and specks."""
+RULE: Final = "rule/"
+OF_RULE: Final = ("iou_per_image", "oracle_gap", "false_alarm_share", "threshold")
+"""Of the scores cut at the threshold that a rule chooses, in each split."""
 SPEEDS: Final = ("seconds_per_frame/", "frames_per_second/")
 SECONDS: Final = "seconds_per_image"
 
@@ -93,8 +97,9 @@ def figures_of(kitchen: Kitchen, unit: Unit) -> dict[str, float | None]:
     folder = kitchen.stage2_folder(unit)
     figures: dict[str, float | None] = {}
     for split in kitchen.frames.judged:
-        measured = read_json(folder / "evaluation" / f"ablation-{split}.json")["figures"]
-        figures |= {f"{split}/{key}": value for key, value in _of_split(measured).items()}
+        measured = read_json(folder / "evaluation" / f"ablation-{split}.json")
+        every = _of_split(measured["figures"]) | _by_rule(measured.get("by_rule", []))
+        figures |= {f"{split}/{key}": value for key, value in every.items()}
     figures["threshold"] = read_json(folder / "summary.json")["threshold"]
     return figures | _speeds(kitchen, unit)
 
@@ -105,6 +110,16 @@ def _of_split(measured: Mapping[str, float | None]) -> dict[str, float | None]:
     at_threshold = best - gap if known else None  # type: ignore[operator]
     every = {**measured, "iou_at_threshold": at_threshold}
     return {key: every.get(key) for key in MEASURED}
+
+
+def _by_rule(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Give what each rule for the threshold would have come to."""
+    return {
+        f"{RULE}{row['rule']}/{key}": row[key]
+        for row in rows
+        if row["rule"] not in (OWN, ORACLE)
+        for key in OF_RULE
+    }
 
 
 def _speeds(kitchen: Kitchen, unit: Unit) -> dict[str, float | None]:

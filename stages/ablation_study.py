@@ -204,10 +204,14 @@ def _must_know(name: str, rows: Mapping[str, Row], where: str) -> None:
 def _ordered(rows: Mapping[str, Row]) -> list[Row]:
     """Put every row after the one it builds on, and else leave the order as it is."""
     done: dict[str, Row] = {}
-    while len(done) < len(rows):
-        ready = [r for r in rows.values() if r.name not in done and (not r.of or r.of in done)]
-        if not ready:
-            stuck = ", ".join(name for name in rows if name not in done)
-            raise ConfigurationError(f"study.rows: these build on each other in a circle: {stuck}")
-        done |= {row.name: row for row in ready}
+    for row in rows.values():
+        chain = [row]
+        while chain[-1].of and chain[-1].of not in done:
+            chain.append(rows[chain[-1].of])
+            if len(chain) > len(rows):
+                stuck = ", ".join(sorted({one.name for one in chain}))
+                raise ConfigurationError(
+                    f"study.rows: these build on each other in a circle: {stuck}"
+                )
+        done |= {one.name: one for one in reversed(chain)}
     return list(done.values())

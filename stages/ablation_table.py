@@ -10,7 +10,15 @@ from typing import Any, Final
 
 from weakseg.artifacts import write_text
 from weakseg.stages.ablation_commands import Kitchen
-from weakseg.stages.ablation_results import SECONDS, Line, Result, Spread, lines_of
+from weakseg.stages.ablation_results import (
+    RULE,
+    SECONDS,
+    Line,
+    Result,
+    Spread,
+    lines_of,
+    spread_of,
+)
 from weakseg.stages.ablation_study import GROUPS, Unit
 
 SHOWN: Final = (
@@ -36,6 +44,11 @@ LEGEND: Final = (
     "Mean ± sample standard deviation over seeds. Seconds a frame are of CAMs and refinement, "
     "without training. No mask had a part in making or choosing anything, and test frames were "
     "left out altogether."
+)
+
+RULES_LEGEND: Final = (
+    "IoU per image on val of the scores, cut at the threshold that each rule chooses by labels and "
+    "scores of training and validation frames."
 )
 
 
@@ -81,6 +94,25 @@ def short_table(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
         for line in lines
     ]
     return columns, rows
+
+
+def rules_table(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
+    """Give, for each row and rule, the IoU on val of its scores at the rule's threshold.
+
+    The last line is each rule's mean loss to the oracle over all rows. No rules, no rows.
+    """
+    start, end = f"val/{RULE}", "/iou_per_image"
+    keys = [key for key in _keys(line.figures for line in lines) if key.startswith(start)]
+    rules = [key[len(start) : -len(end)] for key in keys if key.endswith(end)]
+    if not rules:
+        return [], []
+    rows = [
+        [line.row, *(told(line.figures.get(f"{start}{rule}{end}")) for rule in rules)]
+        for line in lines
+    ]
+    gaps = [spread_of(line.mean(f"{start}{rule}/oracle_gap") for line in lines) for rule in rules]
+    rows.append(["mean gap to the oracle", *(told(Spread(g.mean, math.nan, 1)) for g in gaps)])
+    return ["row", *rules], rows
 
 
 def told(spread: Spread | None) -> str:
@@ -129,14 +161,14 @@ def as_markdown(
     """Write the table with what it takes to make it again."""
     parts = [f"# {title}", *status_lines(kitchen, results, failed), LEGEND]
     for group, own in by_group(lines).items():
-        columns, rows = short_table(own)
-        align = ["---", *("---:" for _ in columns[1:])]
-        table = [columns, align, *rows]
         parts.append(f"## {group.capitalize()}")
-        parts.append("\n".join(f"| {' | '.join(cells)} |" for cells in table))
+        parts.append(_markdown_table(*short_table(own)))
         notes = [(line.row, kitchen.study.rows[line.row].note) for line in own]
         if any(note for _, note in notes):
             parts.append("\n".join(f"- {row}: {note}" for row, note in notes if note))
+    columns, rows = rules_table(lines)
+    if rows:
+        parts += ["## By rule for the threshold", RULES_LEGEND, _markdown_table(columns, rows)]
     parts.append("## Commands")
     parts.append(
         "Of the first finished seed of each row; the others differ in `seed` and in the folders. "
@@ -146,6 +178,11 @@ def as_markdown(
     )
     parts.append("```\n" + "\n\n".join(_commands(kitchen, results)) + "\n```")
     return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    align = ["---", *("---:" for _ in columns[1:])]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [columns, align, *rows])
 
 
 def _commands(kitchen: Kitchen, results: Sequence[Result]) -> list[str]:

@@ -7,19 +7,26 @@ import dataclasses
 import io
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import hydra
 import pytest
 import yaml
 from doors import STAGES, Doors
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf, open_dict
 
 from weakseg.artifacts import load_run, read_json
 from weakseg.data import DataError, IndexSource
 from weakseg.errors import ArtifactError
-from weakseg.plans import AblationPlan, HardwarePlan, StudyPlan
+from weakseg.launch import _rewrite_arguments, build_plan
+from weakseg.plans import AblationPlan, HardwarePlan, Stage1Plan, Stage2Plan, StudyPlan
 from weakseg.stages import ablation
-from weakseg.stages.ablation_commands import Step
+from weakseg.stages.ablation_commands import Step, merged
 from weakseg.stages.ablation_running import Terminal
+from weakseg.stages.ablation_study import read_study
+from weakseg.targets import refuse_foreign_code
 
 TINY = " ".join(word for word in STAGES["stage1"] if not word.startswith(("tracker", "hardware")))
 ROWS: list[dict[str, Any]] = [
@@ -242,3 +249,42 @@ def test_command_makes_the_quick_study(tmp_path: Path, doors: Doors) -> None:
     rows = read_csv(tmp_path / "out" / "ablation.csv")
     assert [row["row"] for row in rows] == ["local", "local_crf"]
     assert yaml.safe_load((tmp_path / "out" / "ablation.json").read_text())["root"]
+
+
+@pytest.mark.parametrize("study", ["full", "quick"])
+def test_every_row_of_a_study_is_a_command_that_builds(study: str) -> None:
+    config = compose("ablation", [f"study={study}", "weights.sam=sam.st", "weights.clip=clip.st"])
+    plan = build_plan(AblationPlan, {**config, "data": None})
+    rows = read_study(plan.study, weights=plan.weights, only=[]).rows
+    asked = {
+        (stage, *merged(common, own))
+        for row in rows.values()
+        for stage, common, own in (
+            ("stage1", plan.study.stage1, row.stage1),
+            ("stage2", plan.study.stage2, row.stage2),
+        )
+        if own or stage == "stage2"
+    }
+    for stage, *words in sorted(asked):
+        settings = compose(stage, [*words, "output=out"])
+        refuse_foreign_code(settings)
+        built = hydra.utils.instantiate(settings, _convert_="all")
+        build_plan({"stage1": Stage1Plan, "stage2": Stage2Plan}[stage], built)
+
+
+def compose(command: str, words: list[str]) -> dict[str, Any]:
+    """Resolve a configuration as the command line would."""
+    plans = {"ablation": AblationPlan, "stage1": Stage1Plan, "stage2": Stage2Plan}
+    ConfigStore.instance().store(name=f"{command}_plan", node=plans[command])
+    with hydra.initialize_config_module("weakseg.conf", version_base="1.3"):
+        given = _rewrite_arguments(words, command)
+        config = hydra.compose(command, given, return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    try:
+        with open_dict(config):
+            del config["hydra"]
+        if "data" in OmegaConf.missing_keys(config):
+            config.data = {}
+        return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    finally:
+        HydraConfig.instance().cfg = None

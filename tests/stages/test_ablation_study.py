@@ -32,7 +32,7 @@ def study(*rows: dict[str, Any], only: tuple[str, ...] = (), **weights: str | No
 
 def test_row_comes_after_what_it_builds_on() -> None:
     found = study(row("c", "b"), row("b", "a"), row("a"), row("d"))
-    assert list(found.rows) == ["a", "d", "b", "c"]
+    assert list(found.rows) == ["a", "b", "c", "d"]
     assert [one.name for one in found.lineage("c")] == ["c", "b", "a"]
     assert found.parent(Unit("c", 2)) == Unit("b", 2)
     assert found.parent(Unit("a", 2)) is None
@@ -71,7 +71,7 @@ def test_rows_without_their_weights_are_left_out_with_what_builds_on_them() -> N
         "b": "weights.sam is not given",
         "c": "builds on b, which is left out",
     }
-    assert list(study(*rows, sam="sam.safetensors").rows) == ["a", "b", "d", "c"]
+    assert list(study(*rows, sam="sam.safetensors").rows) == ["a", "b", "c", "d"]
 
 
 def test_only_keeps_what_the_rows_build_on() -> None:

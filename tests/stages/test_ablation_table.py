@@ -25,7 +25,14 @@ from weakseg.stages.ablation_results import (
     spread_of,
 )
 from weakseg.stages.ablation_study import Unit, read_study
-from weakseg.stages.ablation_table import as_markdown, lines_csv, short_table, told, units_csv
+from weakseg.stages.ablation_table import (
+    as_markdown,
+    lines_csv,
+    rules_table,
+    short_table,
+    told,
+    units_csv,
+)
 
 ROWS = [
     {"name": "cnn", "group": "baseline", "stage1": "classifier=resnet50", "note": "as it comes"},
@@ -111,6 +118,17 @@ def test_short_table_shows_what_any_row_knows(kitchen: Kitchen, results: list[Re
     assert told(None) == "\N{EN DASH}"
 
 
+def test_rules_are_compared_row_by_row_and_by_their_mean_gap(kitchen: Kitchen) -> None:
+    results = [
+        result("cnn", 0, val__rule__otsu__iou_per_image=0.3, val__rule__otsu__oracle_gap=0.1),
+        result("crf", 0, val__rule__otsu__iou_per_image=0.4, val__rule__otsu__oracle_gap=0.3),
+    ]
+    columns, rows = rules_table(lines_of(kitchen, results))
+    assert columns == ["row", "otsu"]
+    assert rows == [["cnn", "0.300"], ["crf", "0.400"], ["mean gap to the oracle", "0.200"]]
+    assert rules_table(lines_of(kitchen, [result("cnn", 0, val__auroc=0.9)])) == ([], [])
+
+
 def test_text_says_what_was_measured_and_what_is_missing(
     kitchen: Kitchen, results: list[Result]
 ) -> None:
@@ -153,12 +171,21 @@ def test_figures_come_from_what_the_commands_wrote(kitchen: Kitchen) -> None:
         "frames": 5,
     }
     run = kitchen.stage2_folder(unit)
-    write_json(run / "evaluation" / "ablation-val.json", {"figures": measured})
+    rules = [
+        {"rule": name, "threshold": 0.5, "iou_per_image": iou, "oracle_gap": 0.6 - iou}
+        | {"false_alarm_share": None, "note": ""}
+        for name, iou in (("own", 0.45), ("otsu", 0.3), ("oracle", 0.6))
+    ]
+    found = {"figures": measured, "by_rule": rules}
+    write_json(run / "evaluation" / "ablation-val.json", found)
     times = {"seconds_per_frame/crf": 0.5, "frames_per_second/crf": 2.0, "seconds": 99.0}
     write_json(run / "summary.json", {"threshold": 0.55, **times})
     cams = {"seconds_per_frame/cams": 0.25, "val/auroc": 0.9}
     write_json(kitchen.cams_for(unit) / "summary.json", cams)
     found = figures_of(kitchen, unit)
+    assert found["val/rule/otsu/iou_per_image"] == 0.3
+    assert found["val/rule/otsu/oracle_gap"] == pytest.approx(0.3)
+    assert not any("/own/" in key or "/oracle/" in key for key in found)
     assert found["val/iou_per_image"] == 0.4
     assert found["val/iou_at_threshold"] == pytest.approx(0.45)
     assert found["val/auroc"] is None
