@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
-from weakseg.cam import CamRecipe, check_method
+from weakseg.cam import CamRecipe
 from weakseg.cam.attention_maps import ATTENTION_METHODS
 from weakseg.cam.export import smoke_logit
 from weakseg.cam.fusion import fuse_maps, resize_maps
 from weakseg.cam.weighting import GRADIENT_METHODS
 from weakseg.models import Classifier, LocalClassifier
 from weakseg.models.windows import merge_windows, window_starts
+from weakseg.training import casting
 
 Build = Callable[..., Classifier]
 
@@ -213,10 +215,29 @@ def test_levels_of_a_local_classifier_can_be_chosen(pictures: torch.Tensor) -> N
         CamRecipe(method="local", layers=["layer1"]).raw_cam(model, pictures)
 
 
-@pytest.mark.parametrize("method", ATTENTION_METHODS)
-def test_methods_of_attention_are_refused_before_a_cnn_is_trained(
-    build: Build, method: str
+@pytest.mark.parametrize(
+    "settings", [{"affinity_steps": 1}, *({"method": method} for method in ATTENTION_METHODS)]
+)
+def test_recipes_of_attention_are_refused_before_a_cnn_is_trained(
+    build: Build, settings: dict[str, Any]
 ) -> None:
-    check_method(method, build("test_vit"))
+    CamRecipe(**settings).check(build("test_vit"))
     with pytest.raises(ValueError, match="need a vision transformer"):
-        check_method(method, build())
+        CamRecipe(**settings).check(build())
+    CamRecipe().check(build())
+
+
+@pytest.mark.parametrize("method", ["local", "cam", "layer_cam"])
+def test_bf16_gives_nearly_the_same_maps(build: Build, pictures: torch.Tensor, method: str) -> None:
+    """CAM computes in float32 whatever it is asked for: its check needs the digits."""
+    model = build()
+    if method == "local":
+        model = LocalClassifier("test_resnet", weights=None, image_size=64).eval()
+    recipe = CamRecipe(method=method, scales=(1.0, 2.0))
+    maps, logits = recipe.raw_cam(model, pictures)
+    with casting("bf16", torch.device("cpu")):
+        narrow, narrow_logits = recipe.raw_cam(model, pictures)
+    assert narrow.dtype == torch.float32
+    assert torch.equal(narrow, maps) == (method == "cam")
+    torch.testing.assert_close(narrow, maps, rtol=0, atol=0.03 * float(maps.max()))
+    torch.testing.assert_close(narrow_logits, logits, rtol=0.05, atol=0.05)

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from weakseg.cam.affinity import middle_blocks, token_transitions, walk
-from weakseg.cam.answers import exact_cam, local_maps, refined_maps
-from weakseg.cam.attention import AttentionTap
+from weakseg.cam.answers import check_method, exact_cam, local_maps, refined_maps
+from weakseg.cam.attention import AttentionTap, attention_modules
 from weakseg.cam.attention_maps import ATTENTION_METHODS, attention_maps
 from weakseg.cam.fusion import FUSIONS, fuse_maps, resize_maps
 from weakseg.cam.hooks import LayerTap, frozen
@@ -97,6 +97,16 @@ class CamRecipe:
             raise ValueError(
                 f"method={self.method} has its own layers: leave layers empty and layer_count at 0"
             )
+
+    def check(self, model: Classifier) -> None:
+        """Refuse a classifier that this recipe cannot read, before it is trained for nothing.
+
+        Raises:
+            ValueError: Saying what to take instead.
+        """
+        check_method(self.method, model)
+        if self.affinity_steps:
+            attention_modules(model)
 
     def raw_cam(self, model: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
         """Make the raw maps of pictures of one size.

@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 COMBINATIONS: Final = ("mean", "product", "max")
 
-_NAME: Final = "evidence"
 _DOES_NOT_MATTER: Final = {"batch_size"}
 _DAMAGE: Final = (
     EOFError,
@@ -116,7 +115,7 @@ def _path(cache_dir: Path, recipe: CamRecipe, frame: FrameArray, context: FrameC
 
 def _pack(evidence: np.ndarray[Any, np.dtype[np.float16]]) -> bytes:
     content = io.BytesIO()
-    np.savez_compressed(content, **{_NAME: evidence})
+    np.savez_compressed(content, evidence=evidence)
     return content.getvalue()
 
 
@@ -127,7 +126,7 @@ def _read(path: Path, height: int, width: int) -> np.ndarray[Any, np.dtype[np.fl
         return None
     try:
         with np.load(io.BytesIO(stored), allow_pickle=False) as content:
-            found = content[_NAME]
+            found = content["evidence"]
     except _DAMAGE:
         log.debug("%s is damaged: made anew", path)
         return None
