@@ -32,8 +32,9 @@ _Layers: TypeAlias = "list[Tensor]"
 class CamRecipe:
     """How raw class activation maps are made.
 
-    Raw maps are >= 0 in units of the logit, absolute: a picture without evidence gives a map near
-    zero, and no picture is stretched to [0, 1] by its own minimum and maximum.
+    Raw maps are >= 0 in units of the logit (of "local", probabilities), absolute: a picture without
+    evidence gives a map near zero, and no picture is stretched to [0, 1] by its own minimum and
+    maximum. Methods differ in scale, so a calibration holds for the method it was made with.
 
     Args:
         method: "local", the probabilities of a `LocalClassifier`'s positions; "pcm", a
