@@ -41,7 +41,7 @@ from weakseg.stages.optimisers import with_faster_head
 from weakseg.stages.pages import cams_page
 from weakseg.stages.showing import BEST, show
 from weakseg.stages.work import Work, at_work, require_both_labels, settle_hardware
-from weakseg.training import FitSettings, fit, track
+from weakseg.training import FitSettings, casting, fit, track
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,9 @@ def run(plan: Stage1Plan, config: Mapping[str, Any]) -> Path:
                 save_weights(work.run.path / BEST, classifier)
             else:
                 train_classifier(plan, classifier, frames, work)
-            export_cams(plan.cam, classifier.to(device), frames, plan.image_size, work)
+            classifier = classifier.to(device)
+            size, precision = plan.image_size, plan.hardware.precision
+            export_cams(plan.cam, classifier, frames, work, image_size=size, precision=precision)
             rows = calibrate_evidence(plan.calibration, frames, work.run)
             summary = summarise(rows) | {"seconds": time.monotonic() - started}
             show(
@@ -168,9 +170,16 @@ def _validator(
 
 
 def export_cams(
-    recipe: CamRecipe, model: Classifier, frames: Sequence[Frame], image_size: int, work: Work
+    recipe: CamRecipe,
+    model: Classifier,
+    frames: Sequence[Frame],
+    work: Work,
+    *,
+    image_size: int,
+    precision: str,
 ) -> None:
     """Write the raw CAM and the logit of every frame that has none yet."""
+    device = next(model.parameters()).device
 
     def is_missing(frame: Frame) -> bool:
         return not cam_path(work.run.cams, frame.id).exists()
@@ -180,8 +189,8 @@ def export_cams(
     for part in track(parts, what="export CAMs", unit="batches"):
         work.check_stop()
         images = [image_of(frame, None if recipe.window else image_size) for frame in part]
-        batch = torch.stack(images).to(next(model.parameters()).device)
-        maps, logits = recipe.raw_cam(model, batch)
+        with casting(precision, device):
+            maps, logits = recipe.raw_cam(model, torch.stack(images).to(device))
         for frame, raw, logit in zip(part, maps.cpu().numpy(), logits.tolist(), strict=True):
             if is_missing(frame):
                 write_cam(cam_path(work.run.cams, frame.id), raw, logit)

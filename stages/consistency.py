@@ -136,7 +136,14 @@ def _make_run(
         head = {"head": head_of(pair.peer)}
         write_json(run.path / f"{_TEACHER}.json", {**pair.peer.settings(), **head})
     device = torch.device(choose_accelerator(plan.hardware.accelerator))
-    export_cams(settings.cam, pair.student.to(device), frames, settings.image_size, work)
+    export_cams(
+        settings.cam,
+        pair.student.to(device),
+        frames,
+        work,
+        image_size=settings.image_size,
+        precision=settings.fit.precision,
+    )
     rows = calibrate_evidence(settings.calibration, frames, run)
     summary: dict[str, Any] = {
         **summarise(rows),
@@ -174,11 +181,11 @@ def _join(plan: Stage2Plan, run: FinishedRun) -> tuple[ConsistentClassifier, Fro
     answers = has_cells(student)
     if loss.of == "evidence":
         channels = 0 if answers else 1
-    if loss.needs_cells and not answers and channels != 1:
+    elif loss.needs_cells and not answers:
         raise ValueError(
             f"boundary, background and look-alike terms need a class map, and {student.name} with "
             "one pooled answer has none: take consistency.student.local=true, or "
-            "consistency.loss.target=cam"
+            "consistency.loss.of=evidence, by which one is learnt"
         )
     memory = settings.lookalikes if loss.lookalike_weight > 0 else 0
     pair = ConsistentClassifier(student, channels=channels, peer=peer, memory=memory)

@@ -14,6 +14,7 @@ from weakseg.data import Frame
 from weakseg.models import Classifier
 from weakseg.refine import FrameContext
 from weakseg.stages.evidence import EvidenceReader, at_frame_size, image_of, load_classifier
+from weakseg.training import casting
 
 
 class Looker:
@@ -22,12 +23,14 @@ class Looker:
     Args:
         cams: The run.
         device: Where its classifier is put, if a step asks to look again.
+        precision: Of its computation, as `FitSettings` has it.
     """
 
-    def __init__(self, cams: FinishedRun, device: torch.device) -> None:
+    def __init__(self, cams: FinishedRun, device: torch.device, *, precision: str = "32") -> None:
         self.evidence = EvidenceReader(cams)
         self._cams = cams
         self._device = device
+        self._precision = precision
 
     @functools.cached_property
     def _classifier(self) -> Classifier:
@@ -55,6 +58,7 @@ class Looker:
         gate is the probability the run has given the frame.
         """
         image = image_of(frame, None if recipe.window else self._image_size)
-        maps, _ = recipe.raw_cam(self._classifier, image[None].to(self._device))
+        with casting(self._precision, self._device):
+            maps, _ = recipe.raw_cam(self._classifier, image[None].to(self._device))
         low = self.evidence.gated(maps[0].cpu().numpy(), frame.id)
         return at_frame_size(low, height, width)

@@ -49,7 +49,9 @@ def run(plan: Stage2Plan, config: Mapping[str, Any]) -> Path:
             if plan.consistency.mode != "none":
                 cams = student_cams(plan, cams, config, work)
             write_json(work.run.path / "inputs.json", {"stage1": str(cams.path.resolve())})
-            tally = refine_frames(plan, frames, Looker(cams, device), work)
+            tally = refine_frames(
+                plan, frames, Looker(cams, device, precision=plan.hardware.precision), work
+            )
             known = [frame for frame in frames if frame.id not in tally.failed]
             probability = {row["id"]: float(row["probability"]) for row in cams.frames}
             choice = choose_threshold(plan.threshold, known, probability, work.run)

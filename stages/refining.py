@@ -189,7 +189,7 @@ def _refine_phase(
     done = len(frames) - len(missing)
     for part in track(parts, what="refine", unit="frames" if size == 1 else f"batches of {size}"):
         work.check_stop()
-        cache = work.run.path / "cache"
+        cache = Path(plan.cache) if plan.cache else work.run.path / "cache"
         batch = _Batch(part, plan, phase, looker=looker, cache=cache, tally=tally)
         for key, step in phase.steps.items():
             batch.apply(key, step)

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 # What cannot change the products. Frames and weights count by their content, not their names.
 _NOT_SETTINGS: Final = {
+    "cache",
     "cams",
     "data",
     "hardware",

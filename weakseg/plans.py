@@ -176,6 +176,7 @@ class Stage2Plan(RunPlan):
     rounds: int = 0
     self_training: SelfTrainingPlan = field(default_factory=SelfTrainingPlan)
     sam_checkpoint: str | None = None
+    cache: str | None = None
 
 
 @dataclass

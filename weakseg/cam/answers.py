@@ -78,7 +78,8 @@ def exact_cam(model: Classifier, images: Tensor) -> tuple[list[Tensor], Tensor]:
     linear = getattr(model.backbone, "get_classifier", lambda: None)()
     if not isinstance(linear, nn.Linear) or model.pooling not in {"avg", "topk"}:
         raise ValueError(_no_cam(model))
-    with torch.no_grad():
+    # The check below asks for more digits than bf16 has.
+    with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         features = model.features(images)
         if features.ndim != _MAP_DIMENSIONS or features.shape[1] != linear.in_features:
             raise ValueError(_no_cam(model))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from weakseg.training.engine import casting as casting
 from weakseg.training.errors import TrainingError as TrainingError
 from weakseg.training.fit import FitResult as FitResult
 from weakseg.training.fit import fit as fit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
@@ -65,6 +65,17 @@ def make_fabric(accelerator: str, precision: str) -> Fabric:
         # Named outright, or Fabric would take a cluster's job for a job of several processes.
         plugins=[LightningEnvironment()],
     )
+
+
+def casting(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Return a context in which networks compute as they are trained, for use outside of training.
+
+    Raises:
+        ValueError: If 16-bit floats are asked for on a CPU.
+    """
+    chosen = choose_precision(precision, device.type)
+    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(chosen)
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
 def scaler_of(fabric: Fabric) -> torch.amp.GradScaler | None:
