@@ -37,9 +37,9 @@ class RandomWalk:
     0.47 radius sqrt(steps), 37 cells by default, so that p is below 0.002 at the halo of 128 (below
     0.025 at 96, 0.2 at 64); true affinities hold it back further.
 
-    A tile takes 4 bytes for each channel and each way within the radius of every cell: 20 MB for a
-    1920 x 1280 frame in cells of 8 pixels (one tile), 140 MB for the largest tile there can be
-    (512 x 512 cells with its halo), at radius 5 and 64 channels.
+    A cell takes 4 bytes for each way within the radius and, while affinities are made, for each
+    channel three times: at radius 5 and 64 channels 40 MB for a 1920 x 1280 frame in cells of 8
+    pixels (one tile), and 270 MB for the largest tile there can be (512 x 512 with its halo).
 
     Args:
         radius: Cells closer than this exchange scores, at least 2.
