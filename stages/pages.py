@@ -121,6 +121,7 @@ def pseudo_masks_page(
             status=[
                 f"Threshold {summary['threshold']:.3f}, chosen without masks by the rule "
                 f"{summary['threshold_rule']}. No mask was read to make these.",
+                *_rounds(summary),
             ],
             cards=[
                 Card(
@@ -141,6 +142,14 @@ def pseudo_masks_page(
             config=as_text(config),
         ),
     )
+
+
+def _rounds(summary: Mapping[str, Any]) -> list[str]:
+    """Say whose masks these are, if there were rounds of self-training."""
+    if "round/accepted" not in summary:
+        return []
+    number, reason = summary["round/accepted"], summary["round/stopped"]
+    return [f"Self-training took round {number}: {reason}. Round 0 is the refined evidence."]
 
 
 def overlay_sheet(run: RunFolder, rows: Rows, count: int) -> None:

@@ -165,7 +165,7 @@ def _refined(material: Material, frame: Frame, pixels: FrameArray, smoke: ScoreM
     steps: dict[str, Step] = {
         key: step
         for key, step in material.plan.refine.steps.items()
-        if not getattr(step, "learns", False) and not getattr(step, "looks", False)
+        if not _needs_more_than_scores(step)
     }
     return refine(
         pixels,
@@ -176,6 +176,11 @@ def _refined(material: Material, frame: Frame, pixels: FrameArray, smoke: ScoreM
         frame_id=frame.id,
         cache_dir=material.work.run.path / "cache",
     ).smoke
+
+
+def _needs_more_than_scores(step: Step) -> bool:
+    """Tell steps that learn from all frames, or ask the classifier to look by another recipe."""
+    return bool(getattr(step, "learns", False)) or hasattr(step, "recipe")
 
 
 def figures_of(material: Material, number: int) -> RoundFigures:
