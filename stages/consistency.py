@@ -17,10 +17,8 @@ from weakseg.checks import check_one_of
 from weakseg.data import ClassificationData, EpochSampler, Frame, make_loader
 from weakseg.metrics import auroc
 from weakseg.models import Classifier, head_of, save_weights
-from weakseg.models.pooling import topk_mean
 from weakseg.models.student import (
     ConsistentClassifier,
-    class_logits,
     has_cells,
     probe,
 )
@@ -35,11 +33,9 @@ from weakseg.training import FitSettings, fit
 from weakseg.training.consistency import (
     ConsistencyStep,
     FrozenTeacher,
-    cells_of,
     collapse_of,
-    feature_spread,
     lesson_of,
-    map_spread,
+    measure,
 )
 from weakseg.training.engine import choose_accelerator
 
@@ -51,7 +47,6 @@ STUDENT: Final = "student"
 
 _PAIR: Final = "pair"
 _TEACHER: Final = "teacher"
-_PEAK_SHARE: Final = 0.03
 
 
 def initial_weights(plan: Stage2Plan, teacher: FinishedRun) -> dict[str, str]:
@@ -277,7 +272,7 @@ def validator(
         device = next(model.parameters()).device
         told: dict[str, list[Tensor]] = {}
         for batch in make_loader(data, batches, workers=settings.workers):
-            for name, values in _measure(model, batch["image"].to(device)).items():
+            for name, values in measure(model, batch["image"].to(device)).items():
                 told.setdefault(name, []).append(values.float().cpu())
         found = {name: torch.cat(parts).double().numpy() for name, parts in told.items()}
         answers = found["auroc"]
@@ -289,17 +284,3 @@ def validator(
         return {**figures, "cross_entropy": entropy, "selection": selection}
 
     return validate
-
-
-def _measure(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """Give what is measured of a batch, (B,) or (1,) each."""
-    seen, peer = model(images)
-    features = seen.features if seen.projected is None else seen.projected
-    told = {"auroc": seen.logits.mean(dim=1), "feature_spread": feature_spread(features)[None]}
-    if cells_of(seen):
-        logits = class_logits(seen)
-        told["map_auroc"] = topk_mean(logits.flatten(1)[:, :, None], share=_PEAK_SHARE)[:, 0]
-        told["map_spread"] = map_spread(logits)
-    if peer is not None:
-        told["peer_auroc"] = peer.logits.mean(dim=1)
-    return told

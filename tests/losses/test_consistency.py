@@ -424,6 +424,15 @@ def test_nothing_flows_back_to_the_teacher() -> None:
     assert all(float(cell.grad.abs().sum()) > 0 for cell in given_["cells"])
 
 
+@pytest.mark.parametrize("teacher_learns", [False, True])
+def test_one_of_the_two_learns(teacher_learns: bool) -> None:
+    given_ = lesson()
+    student, teacher = given_["projected"].requires_grad_(), given_["target"].requires_grad_()
+    ConsistencyLoss().apart(student, teacher, teacher_learns=teacher_learns).sum().backward()
+    assert (student.grad is None) is teacher_learns
+    assert (teacher.grad is None) is not teacher_learns
+
+
 def test_every_term_has_its_switch_and_its_weight() -> None:
     terms = {"boundary", "background", "lookalike"}
     assert ConsistencyLoss(weight=0)(**lesson()) == {}

@@ -184,8 +184,9 @@ def test_the_loss_is_the_sum_of_its_terms(loss: dict[str, Any], frozen: bool) ->
     assert names <= set(told)
 
 
-def test_in_cotraining_each_follows_the_other() -> None:
-    loss = {"of": "evidence", "distance": "l2"}
+@pytest.mark.parametrize("of", ["evidence", "features"])
+def test_in_cotraining_each_follows_the_other(of: str) -> None:
+    loss: dict[str, Any] = {"of": of, "distance": "l2"}
     pair = pair_of(loss=ConsistencyLoss(**loss), peer=True)
     told = step_of(pair, frozen=False, **loss)(pair, batch())
     own = torch.autograd.grad(told["consistency"], list(pair.parameters()), allow_unused=True)
@@ -197,6 +198,22 @@ def test_in_cotraining_each_follows_the_other() -> None:
         assert (yours is None) or name.startswith("peer.")
     assert any(g is not None for g in own)
     assert any(g is not None for g in other)
+
+
+def test_two_that_follow_each_other_compare_the_same_maps() -> None:
+    """On one grid, both see the same distance: the projection beside the peer's probability."""
+    loss: dict[str, Any] = {"distance": "l2", "frames": "smoke"}
+    pair = pair_of(loss=ConsistencyLoss(**loss), peer=True).eval()
+    told = step_of(pair, frozen=False, **loss)(pair, batch())
+    seen, peer = pair(batch()["image"])
+    own = seen.projected[[1, 3]]
+    other = class_logits(peer)[[1, 3]].sigmoid()
+    onto_peer = torch.nn.functional.interpolate(own, size=other.shape[-2:], mode="bilinear")
+    onto_own = torch.nn.functional.interpolate(other, size=own.shape[-2:], mode="bilinear")
+    wanted = (onto_peer - other).square().mean()
+    torch.testing.assert_close(told["consistency"], wanted)
+    wanted = (onto_own - own).square().mean()
+    torch.testing.assert_close(told["peer_consistency"], wanted)
 
 
 def test_a_student_follows_one_and_one_only() -> None:

@@ -130,9 +130,8 @@ class ConsistencyLoss(nn.Module):
         teacher = evidence.detach().sigmoid()[:, 0]
         terms: dict[str, Tensor] = {}
         if self.weight > 0:
-            apart = self._apart(cells, projected, target.detach())
-            chosen = labels == 1 if self.frames == "smoke" else torch.ones_like(labels).bool()
-            terms["consistency"] = self.weight * masked_mean(apart, chosen)
+            apart = self._apart(cells, projected, target)
+            terms["consistency"] = self.weight * masked_mean(apart, self.follows(labels))
         if self.boundary_weight > 0:
             misfits = [self._misfit(cell, images, teacher) for cell in cells]
             misfit = masked_mean(torch.stack(misfits).mean(dim=0), labels == 1)
@@ -145,19 +144,25 @@ class ConsistencyLoss(nn.Module):
             terms["lookalike"] = self.lookalike_weight * loud
         return terms
 
-    def apart(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Measure how far maps (B, C, h, w) are from a teacher's: (B,).
+    def follows(self, labels: Tensor) -> Tensor:
+        """Say which frames follow the teacher, (B,) bool, by their labels (B,)."""
+        return labels == 1 if self.frames == "smoke" else torch.ones_like(labels).bool()
 
-        Maps of logits are compared as probabilities, but for kl and alignment=logits.
+    def apart(self, student: Tensor, teacher: Tensor, *, teacher_learns: bool = False) -> Tensor:
+        """Measure how far maps (B, C, h, w) of student and teacher are from each other: (B,).
+
+        Maps of logits are compared as probabilities, but for kl and alignment=logits. Only one of
+        the two gets gradients: the student, or the teacher if `teacher_learns`.
         """
         by_logits = self.distance == "kl" or self.alignment == "logits"
         if self.target != "features" and not by_logits:
             teacher = teacher.sigmoid()
             # A projection is free to give what the teacher's probability is.
             student = student.sigmoid() if self.of == "evidence" else student
+        learner, model = (teacher, student) if teacher_learns else (student, teacher)
         return compare_maps(
-            student,
-            teacher,
+            learner,
+            model.detach(),
             alignment=self.alignment,
             distance=self.distance,
             temperature=self.temperature,

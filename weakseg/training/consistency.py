@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 from weakseg.checks import check_at_least, check_positive
 from weakseg.losses import ConsistencyLoss
+from weakseg.losses.background import masked_mean
 from weakseg.models import Classifier
+from weakseg.models.pooling import topk_mean
 from weakseg.models.student import ConsistentClassifier, View, as_logits, class_logits, view
 from weakseg.training.engine import choose_accelerator, choose_precision
 
@@ -21,6 +23,7 @@ CHANCE_AUROC: Final = 0.55
 
 _SIZES: Final = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 _SMALLEST: Final = 1e-8
+_PEAK_SHARE: Final = 0.03
 
 
 class Lesson(NamedTuple):
@@ -172,16 +175,17 @@ class ConsistencyStep:
             lookalikes=self.pair.recall(),
         )
         if self.teacher is None and self.loss.weight > 0:
-            terms["peer_consistency"] = self.loss.weight * self._return(seen, lesson.target)
+            terms["peer_consistency"] = self._return(seen, lesson.target, labels)
         if self.loss.lookalike_weight > 0:
             self.pair.remember(seen.features, cells_of(seen)[-1], labels)
         return {"loss": torch.stack(list(terms.values())).sum(), **terms, **self._signs(seen)}
 
-    def _return(self, seen: View, target: Tensor) -> Tensor:
-        """Measure how far the peer is from the student as it stands."""
+    def _return(self, seen: View, target: Tensor, labels: Tensor) -> Tensor:
+        """Weigh how far the peer is from the student as it stands."""
         own = seen.projected if self.loss.of == "features" else class_logits(seen)
         assert own is not None  # of=features has made a projection
-        return self.loss.apart(target, own.detach()).mean()
+        apart = self.loss.apart(own, target, teacher_learns=True)
+        return self.loss.weight * masked_mean(apart, self.loss.follows(labels))
 
     @torch.no_grad()
     def _signs(self, seen: View) -> dict[str, Tensor]:
@@ -201,6 +205,20 @@ def cells_of(seen: View) -> tuple[Tensor, ...]:
     if seen.cells or seen.projected is None or seen.projected.shape[1] != 1:
         return seen.cells
     return (seen.projected[:, 0].float(),)
+
+
+def measure(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Measure a pair by (B, 3, H, W) pictures: answers and spreads by name, (B,) or (1,) each."""
+    seen, peer = model(images)
+    features = seen.features if seen.projected is None else seen.projected
+    told = {"auroc": seen.logits.mean(dim=1), "feature_spread": feature_spread(features)[None]}
+    if cells_of(seen):
+        logits = class_logits(seen)
+        told["map_auroc"] = topk_mean(logits.flatten(1)[:, :, None], share=_PEAK_SHARE)[:, 0]
+        told["map_spread"] = map_spread(logits)
+    if peer is not None:
+        told["peer_auroc"] = peer.logits.mean(dim=1)
+    return told
 
 
 def map_spread(logits: Tensor) -> Tensor:
