@@ -212,6 +212,19 @@ def test_the_hub_is_asked_for_the_safetensors_file(monkeypatch: pytest.MonkeyPat
     assert not asked["random"]
 
 
+def test_an_unreachable_hub_is_told_without_offering_random_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def not_cached(*_: Any, **told: Any) -> str:
+        raise hub.LocalEntryNotFoundError("not cached")
+
+    monkeypatch.setattr(hub.huggingface_hub, "hf_hub_download", not_cached)
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    way_out = r"ViT-B-16 \(openai\) are not cached .*: give refine\.steps\.clip\.weights=FILE\S*$"
+    with pytest.raises(WeightsError, match=way_out):
+        clip_weights_path("ViT-B-16", pretrained="openai", weights=None)
+
+
 def test_how_the_weights_were_trained_settles_activation_and_normalisation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -151,7 +151,7 @@ def test_the_floor_kept_what_would_have_been_lowered_without_it(
     assert np.all(evidence[kept] >= floor)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(
     smoke=UNIT_MAPS,
     evidence=UNIT_MAPS,
