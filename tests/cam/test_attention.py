@@ -447,3 +447,18 @@ def test_default_layers_reach_the_answer_and_the_next_ones_do_not(
     assert model.default_layers() == (["blocks.-1"] if pools else ["blocks.-1.norm1"])
     raw, _ = CamRecipe(method="hires_cam", flip=False).raw_cam(model, small)
     assert raw.max() > 0
+
+
+@pytest.mark.parametrize("method", ATTENTION_METHODS)
+def test_mixed_precision_changes_maps_by_its_rounding_only(
+    build_vit: Callable[[str], Classifier], small: Tensor, method: str
+) -> None:
+    model = build_vit("class token")
+    model.backbone.head.bias.data.fill_(5.0)
+    recipe = CamRecipe(method=method, affinity_steps=2)
+    exact, _ = recipe.raw_cam(model, small)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed, logits = recipe.raw_cam(model, small)
+    assert mixed.dtype == logits.dtype == torch.float32
+    # bfloat16 keeps 3 digits, and the network has four blocks.
+    torch.testing.assert_close(mixed, exact, rtol=0.1, atol=0.03 * float(exact.max()))

@@ -191,3 +191,8 @@ def reading_tokens(model: Classifier, tokens: int) -> list[int]:
     if pools or isinstance(model, LocalClassifier):
         return list(range(model.prefix_tokens, tokens))
     return [0, 1] if getattr(backbone, "dist_token", None) is not None else [0]
+
+
+def full_precision(images: Tensor) -> torch.autocast:
+    """Leave mixed precision for a while: products of many attentions would lose their digits."""
+    return torch.autocast(images.device.type, enabled=False)

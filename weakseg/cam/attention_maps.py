@@ -8,7 +8,12 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from weakseg.cam.attention import AttentionTap, attention_modules, reading_tokens
+from weakseg.cam.attention import (
+    AttentionTap,
+    attention_modules,
+    full_precision,
+    reading_tokens,
+)
 from weakseg.cam.logits import smoke_logit
 from weakseg.cam.rollout import attention_relevance, attention_rollout, class_attention
 from weakseg.models import Classifier
@@ -54,7 +59,8 @@ def attention_maps(
             gradients = tap.gradients(logit.sum())
             attentions = tap.attentions()
         readers = reading_tokens(model, attentions[0].shape[-1])
-        found = [attention_relevance(attentions, gradients, readers)]
+        with full_precision(images):
+            found = [attention_relevance(attentions, gradients, readers)]
         return [_as_map(model, images, values) for values in found], logit.detach().float()
     if method == "class_attention":
         layers = layers or last_blocks(model)
@@ -62,10 +68,11 @@ def attention_maps(
         logit = smoke_logit(model(images)).float()
         attentions = tap.attentions()
     readers = reading_tokens(model, attentions[0].shape[-1])
-    if method == "rollout":
-        found = [attention_rollout(attentions, readers, discard=discard)]
-    else:
-        found = [class_attention(attention, readers) for attention in attentions]
+    with full_precision(images):
+        if method == "rollout":
+            found = [attention_rollout(attentions, readers, discard=discard)]
+        else:
+            found = [class_attention(attention, readers) for attention in attentions]
     strength = logit.relu()[:, None, None]
     return [_as_map(model, images, values) * strength for values in found], logit
 

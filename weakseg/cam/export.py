@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from weakseg.cam.affinity import middle_blocks, token_transitions, walk
 from weakseg.cam.answers import check_method, exact_cam, local_maps, refined_maps
-from weakseg.cam.attention import AttentionTap, attention_modules
+from weakseg.cam.attention import AttentionTap, attention_modules, full_precision
 from weakseg.cam.attention_maps import ATTENTION_METHODS, attention_maps
 from weakseg.cam.fusion import FUSIONS, fuse_maps, resize_maps
 from weakseg.cam.hooks import LayerTap, frozen
@@ -162,11 +162,13 @@ class CamRecipe:
         with AttentionTap(model, layers, mean_heads=True) as tap:
             maps, logit = self._maps(model, images)
             attentions = tap.attentions()
-        transitions = token_transitions(
-            attentions, prefix_tokens=model.prefix_tokens, power=self.affinity_power
-        )
         # Layers first: a walk of their product is not the product of their walks.
-        return [walk(fuse_maps(maps, self.fusion), transitions, steps=self.affinity_steps)], logit
+        fused = fuse_maps(maps, self.fusion)
+        with full_precision(images):
+            transitions = token_transitions(
+                attentions, prefix_tokens=model.prefix_tokens, power=self.affinity_power
+            )
+            return [walk(fused, transitions, steps=self.affinity_steps)], logit
 
     def _maps(self, model: Classifier, images: Tensor) -> tuple[_Layers, Tensor]:
         if self.method == "local":
