@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from weakseg.arrays import Mask
 from weakseg.artifacts import RunFolder, load_run, read_cam, write_cam, write_frames, write_json
-from weakseg.cam import Calibration, CalibrationStatistics, CamRecipe, calibrate, check_method
+from weakseg.cam import Calibration, CalibrationStatistics, CamRecipe, calibrate
 from weakseg.data import (
     ClassificationData,
     EpochSampler,
@@ -53,7 +53,7 @@ def run(plan: Stage1Plan, config: Mapping[str, Any]) -> Path:
     for split in ("train", "val"):
         require_both_labels(frames, split)
     classifier, weights = _classifier(plan)
-    check_method(plan.cam.method, classifier)
+    plan.cam.check(classifier)
     if isinstance(plan.loss, EquivarianceLoss) and not isinstance(classifier, PcmClassifier):
         raise ValueError(
             "loss=equivariance needs a classifier with activations at two scales: take "

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from weakseg.artifacts import FinishedRun, RunFolder, load_run, read_json, write_json
-from weakseg.cam import check_method
 from weakseg.checks import check_one_of
 from weakseg.data import ClassificationData, EpochSampler, Frame, make_loader
 from weakseg.metrics import auroc
@@ -169,7 +168,7 @@ def _join(plan: Stage2Plan, run: FinishedRun) -> tuple[ConsistentClassifier, Fro
     """Join the student to what it follows, checked to have what is compared."""
     settings = plan.consistency
     student, peer = _build(settings, seed=plan.seed)
-    check_method(settings.cam.method, student)
+    settings.cam.check(student)
     loss = settings.loss
     teacher = load_classifier(run) if peer is None else peer
     channels = lesson_of(probe(teacher), loss.target).target.shape[1]

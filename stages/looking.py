@@ -11,6 +11,7 @@ from weakseg.arrays import FrameArray, ScoreMap
 from weakseg.artifacts import FinishedRun
 from weakseg.cam import CamRecipe
 from weakseg.data import Frame
+from weakseg.errors import ArtifactError
 from weakseg.models import Classifier
 from weakseg.refine import FrameContext
 from weakseg.stages.evidence import EvidenceReader, at_frame_size, image_of, load_classifier
@@ -54,9 +55,17 @@ class Looker:
     def look(self, frame: Frame, height: int, width: int, recipe: CamRecipe) -> ScoreMap:
         """Make the evidence (H, W) of a frame by another recipe, in [0, 1].
 
-        Raw maps of every recipe are in the same unit, so the run's calibration holds for them; the
-        gate is the probability the run has given the frame.
+        The calibration is the run's, and so is the gate: the probability it has given the frame.
+
+        Raises:
+            ArtifactError: If the recipe's method is not the run's: its maps have another unit.
         """
+        own = str(self._cams.manifest.config["cam"]["method"])
+        if recipe.method != own:
+            raise ArtifactError(
+                f"the CAMs of {self._cams.path} are by method={own}, and their calibration does "
+                f"not hold for method={recipe.method}: set the step's method={own}"
+            )
         image = image_of(frame, None if recipe.window else self._image_size)
         with casting(self._precision, self._device):
             maps, _ = recipe.raw_cam(self._classifier, image[None].to(self._device))

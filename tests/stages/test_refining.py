@@ -18,6 +18,7 @@ from weakseg.artifacts.paths import RunPaths
 from weakseg.cam import CamRecipe
 from weakseg.data import Frame
 from weakseg.data.quarantine import list_quarantine
+from weakseg.errors import ArtifactError
 from weakseg.labels import IGNORE, SMOKE
 from weakseg.plans import RefinePlan, Stage2Plan
 from weakseg.refine import Background, DenseCrf, FrameContext, Step
@@ -230,6 +231,16 @@ def test_looking_in_windows_reads_the_whole_frame(cams: FinishedRun) -> None:
     looked = context.look(CamRecipe(method="local", window=32))
     assert looked.shape == (48, 64)
     assert 0 <= looked.min() <= looked.max() <= context.probability + 1e-6
+
+
+def test_looking_by_another_method_is_refused(cams: FinishedRun) -> None:
+    frame = frames_of(cams)[0]
+    context = Looker(cams, torch.device("cpu")).context(
+        frame, np.zeros((48, 64, 3), np.uint8), None
+    )
+    assert context.look is not None
+    with pytest.raises(ArtifactError, match=r"are by method=local, .* set the step's method=local"):
+        context.look(CamRecipe(method="layer_cam"))
 
 
 # ---- the command
