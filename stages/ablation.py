@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import time
@@ -22,7 +23,13 @@ from weakseg.stages.ablation_frames import (
     write_frames_of_ablation,
 )
 from weakseg.stages.ablation_page import write_page
-from weakseg.stages.ablation_results import Result, figures_of, read_result, result_path
+from weakseg.stages.ablation_results import (
+    Result,
+    all_results,
+    figures_of,
+    read_result,
+    result_path,
+)
 from weakseg.stages.ablation_running import (
     Terminal,
     progress_line,
@@ -57,7 +64,8 @@ def run(plan: AblationPlan, config: Mapping[str, Any]) -> Path:
     if not plan.collect_only:
         mine = units_of_shard(study, plan.seeds, shard)
         failed = make_units(plan, kitchen, mine)
-    page = collect(plan, kitchen, failed)
+    whole = read_study(plan.study, weights=plan.weights, only=[])
+    page = collect(plan, dataclasses.replace(kitchen, study=whole), failed)
     log.info("table: %s; page: %s", page.with_suffix(".md"), page)
     if failed:
         raise UnitsFailed(_tell_failed(failed, kitchen))
@@ -171,11 +179,9 @@ def make_unit(kitchen: Kitchen, unit: Unit, made_by: str, terminal: Terminal) ->
 
 
 def collect(plan: AblationPlan, kitchen: Kitchen, failed: Mapping[Unit, str]) -> Path:
-    """Write the tables and the page from all that is finished, by this process or another."""
-    units = kitchen.study.units(plan.seeds)
-    found = [read_result(result_path(kitchen.output, unit)) for unit in units]
-    results = [result for result in found if result is not None]
-    log.info("%d of %d units are finished", len(results), len(units))
+    """Write the tables and the page from all that is finished, now or before, of any seed."""
+    results = all_results(kitchen)
+    log.info("%d units are finished", len(results))
     if not results:
         if failed:
             raise UnitsFailed(_tell_failed(failed, kitchen))

@@ -92,6 +92,18 @@ def read_result(path: Path) -> Result | None:
         return None
 
 
+def all_results(kitchen: Kitchen) -> list[Result]:
+    """Give the results of all rows of the study, whoever made them, by row and seed."""
+    folder = kitchen.output / "units"
+    found = [
+        read_result(path)
+        for row in kitchen.study.rows
+        for path in sorted((folder / row).glob("seed*.json"))
+    ]
+    results = [result for result in found if result is not None]
+    return sorted(results, key=lambda r: (list(kitchen.study.rows).index(r.unit.row), r.unit.seed))
+
+
 def figures_of(kitchen: Kitchen, unit: Unit) -> dict[str, float | None]:
     """Gather the figures of a unit from what its commands have written."""
     folder = kitchen.stage2_folder(unit)
