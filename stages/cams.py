@@ -14,7 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from weakseg.arrays import Mask
-from weakseg.artifacts import RunFolder, load_run, read_cam, write_cam, write_frames, write_json
+from weakseg.artifacts import (
+    RunFolder,
+    load_run,
+    read_cam,
+    read_json,
+    write_cam,
+    write_frames,
+    write_json,
+)
 from weakseg.cam import Calibration, CalibrationStatistics, CamRecipe, calibrate
 from weakseg.data import (
     ClassificationData,
@@ -39,6 +47,7 @@ from weakseg.stages.evidence import (
 )
 from weakseg.stages.optimisers import with_faster_head
 from weakseg.stages.pages import cams_page
+from weakseg.stages.scores import SPEED
 from weakseg.stages.showing import BEST, show
 from weakseg.stages.work import Work, at_work, require_both_labels, settle_hardware
 from weakseg.training import FitSettings, casting, fit, track
@@ -71,9 +80,11 @@ def run(plan: Stage1Plan, config: Mapping[str, Any]) -> Path:
                 train_classifier(plan, classifier, frames, work)
             classifier = classifier.to(device)
             size, precision = plan.image_size, plan.hardware.precision
-            export_cams(plan.cam, classifier, frames, work, image_size=size, precision=precision)
+            speed = export_cams(
+                plan.cam, classifier, frames, work, image_size=size, precision=precision
+            )
             rows = calibrate_evidence(plan.calibration, frames, work.run)
-            summary = summarise(rows) | {"seconds": time.monotonic() - started}
+            summary = summarise(rows) | speed | {"seconds": time.monotonic() - started}
             show(
                 work,
                 rows,
@@ -177,8 +188,8 @@ def export_cams(
     *,
     image_size: int,
     precision: str,
-) -> None:
-    """Write the raw CAM and the logit of every frame that has none yet."""
+) -> dict[str, float]:
+    """Write the raw CAM and the logit of every frame that has none yet; tell how long it took."""
     device = next(model.parameters()).device
 
     def is_missing(frame: Frame) -> bool:
@@ -186,6 +197,7 @@ def export_cams(
 
     # Always the same batches: a frame's last bits depend on how many others share its own.
     parts = [part for part in _parts(frames, recipe) if any(map(is_missing, part))]
+    told, started = work.run.path / SPEED, time.monotonic()
     for part in track(parts, what="export CAMs", unit="batches"):
         work.check_stop()
         images = [image_of(frame, None if recipe.window else image_size) for frame in part]
@@ -194,6 +206,11 @@ def export_cams(
         for frame, raw, logit in zip(part, maps.cpu().numpy(), logits.tolist(), strict=True):
             if is_missing(frame):
                 write_cam(cam_path(work.run.cams, frame.id), raw, logit)
+    if parts:
+        seconds = (time.monotonic() - started) / sum(map(len, parts))
+        write_json(told, {"seconds_per_frame/cam": seconds})
+    # A run that was stopped in between knows no times.
+    return dict(read_json(told)) if told.exists() else {}
 
 
 def _parts(frames: Sequence[Frame], recipe: CamRecipe) -> Iterator[Sequence[Frame]]:

@@ -130,7 +130,7 @@ def _make_run(
         head = {"head": head_of(pair.peer)}
         write_json(run.path / f"{_TEACHER}.json", {**pair.peer.settings(), **head})
     device = torch.device(choose_accelerator(plan.hardware.accelerator))
-    export_cams(
+    speed = export_cams(
         settings.cam,
         pair.student.to(device),
         frames,
@@ -141,6 +141,7 @@ def _make_run(
     rows = calibrate_evidence(settings.calibration, frames, run)
     summary: dict[str, Any] = {
         **summarise(rows),
+        **speed,
         "collapsed": bool(collapse),
         "collapse": "; ".join(collapse),
         "seconds": time.monotonic() - started,

@@ -34,14 +34,13 @@ from weakseg.refine.pipeline import FAULTS_OF_A_FRAME, apply_step, no_smoke, sho
 from weakseg.refine.step import scores_of_smoke
 from weakseg.stages.affinity import learn
 from weakseg.stages.looking import Looker
-from weakseg.stages.scores import mask_path, score_path
+from weakseg.stages.scores import SPEED, mask_path, score_path
 from weakseg.stages.work import Work
 from weakseg.training import track
 
 log = logging.getLogger(__name__)
 
 QUARANTINE: Final = "quarantine.csv"
-SPEED: Final = "speed.json"
 
 _BATCH: Final = 8
 _ALL_FAIL: Final = 8  # As many failures without one success are no accident of some frames.
@@ -73,7 +72,7 @@ class Tally:
         """
         told = run.path / SPEED
         if not self.frames and told.exists():
-            times = {key: float(value) for key, value in read_json(told).items()}
+            times = dict(read_json(told))
         else:
             times = {
                 f"seconds_per_frame/{key}": self.seconds[key] / count

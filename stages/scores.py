@@ -16,6 +16,7 @@ ScoresOf = Callable[[Frame], tuple[ScoreMap, float]]
 """Frame -> its soft scores of smoke (H, W) and its probability of smoke."""
 
 THRESHOLD: Final = "threshold.json"
+SPEED: Final = "speed.json"
 
 TOP_SHARE: Final = 0.005
 """Share of the pixels whose mean score is the frame's own: about the smallest plume worth it."""
