@@ -29,7 +29,7 @@ from weakseg.data.quarantine import Quarantined, list_quarantine, write_quaranti
 from weakseg.errors import DataError
 from weakseg.labels import IGNORE, SMOKE
 from weakseg.plans import Stage2Plan
-from weakseg.refine import FrameContext, Step
+from weakseg.refine import AffinityStep, FrameContext, Step
 from weakseg.refine.pipeline import FAULTS_OF_A_FRAME, apply_step, no_smoke, shows_smoke
 from weakseg.refine.step import scores_of_smoke
 from weakseg.stages.affinity import learn
@@ -158,10 +158,10 @@ def phases_of(steps: Mapping[str, Step], folder: Path) -> list[Phase]:
 def _teach(plan: Stage2Plan, phase: Phase, frames: Sequence[Frame], work: Work) -> None:
     """Let the phase's first step learn from the scores of the phase before, if it has to."""
     key, step = next(iter(phase.steps.items()), ("", None))
-    if step is None or not getattr(step, "learns", False):
-        return
     source = phase.source
-    assert source is not None  # A step that learns starts a phase after another.
+    # A step that learns starts a phase, and every phase but the first follows another.
+    if source is None or not isinstance(step, AffinityStep):
+        return
     known = [frame for frame in frames if _path(source, frame).exists()]
 
     def scores_of(frame: Frame) -> ScoreMap:

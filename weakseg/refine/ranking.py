@@ -55,4 +55,5 @@ def _overlaps(patches: int, pixels: int) -> Floats:
     edges = np.arange(patches + 1) * (pixels / patches)
     starts = np.arange(pixels)
     ends = np.minimum(edges[1:, None], starts + 1)
-    return np.maximum(ends - np.maximum(edges[:-1, None], starts), 0).astype(np.float32)
+    shared: Floats = np.maximum(ends - np.maximum(edges[:-1, None], starts), 0).astype(np.float32)
+    return shared
