@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +16,7 @@ from weakseg.arrays import FloatArray, ScoreMap
 from weakseg.artifacts import FinishedRun, RunFolder, read_cam, read_json
 from weakseg.cam import Calibration
 from weakseg.data import ClassificationData, Frame, read_frame
+from weakseg.errors import ArtifactError
 from weakseg.models import Classifier, build_classifier, load_weights
 
 CALIBRATION: Final = "calibration.json"
@@ -35,6 +38,42 @@ class EvidenceReader:
     def gated(self, raw: FloatArray, frame_id: str) -> ScoreMap:
         """Give the evidence (h, w) of another raw CAM of a frame, gated by the stored logit."""
         return self.calibration.evidence(raw, read_cam(cam_path(self._cams, frame_id)).logit)
+
+
+class EnsembleReader:
+    """Read the mean evidence of several finished stage-1 runs of the same frames.
+
+    Networks of other architectures, or of other seeds, err in other places. What is averaged is
+    calibrated evidence, so the runs need have neither a network nor a CAM method in common.
+
+    Args:
+        first: The run whose classifier looks again where a step asks for it.
+        others: Runs of the same frames.
+
+    Raises:
+        ArtifactError: If a run was made of other frames.
+    """
+
+    def __init__(self, first: FinishedRun, others: Sequence[FinishedRun] = ()) -> None:
+        for other in others:
+            if other.manifest.inputs["frames"] != first.manifest.inputs["frames"]:
+                raise ArtifactError(
+                    f"{other.path} was made of other frames than {first.path}: an ensemble needs "
+                    "runs of the same frames"
+                )
+        self.first = EvidenceReader(first)
+        self._readers = [self.first, *(EvidenceReader(other) for other in others)]
+
+    def __call__(self, frame_id: str) -> tuple[ScoreMap, float]:
+        """Give a frame's mean evidence (h, w), in [0, 1], and its mean probability of smoke.
+
+        The grid is the finest of all runs; each run's evidence is gated by its own probability.
+        """
+        found = [read(frame_id) for read in self._readers]
+        height, width = max((evidence.shape for evidence, _ in found), key=math.prod)
+        maps = [at_frame_size(evidence, height, width) for evidence, _ in found]
+        mean = np.mean(maps, axis=0, dtype=np.float64).astype(np.float32)
+        return mean, float(np.mean([probability for _, probability in found]))
 
 
 def load_classifier(run: FinishedRun) -> Classifier:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from weakseg.data import Frame
 from weakseg.errors import ArtifactError
 from weakseg.models import Classifier
 from weakseg.refine import FrameContext
-from weakseg.stages.evidence import EvidenceReader, at_frame_size, image_of, load_classifier
+from weakseg.stages.evidence import EnsembleReader, at_frame_size, image_of, load_classifier
 from weakseg.training import casting
 
 
@@ -23,12 +24,20 @@ class Looker:
 
     Args:
         cams: The run.
+        ensemble: Runs of the same frames, whose evidence is averaged with that of `cams`.
         device: Where its classifier is put, if a step asks to look again.
         precision: Of its computation, as `FitSettings` has it.
     """
 
-    def __init__(self, cams: FinishedRun, device: torch.device, *, precision: str = "32") -> None:
-        self.evidence = EvidenceReader(cams)
+    def __init__(
+        self,
+        cams: FinishedRun,
+        device: torch.device,
+        *,
+        ensemble: Sequence[FinishedRun] = (),
+        precision: str = "32",
+    ) -> None:
+        self.evidence = EnsembleReader(cams, ensemble)
         self._cams = cams
         self._device = device
         self._precision = precision
@@ -69,5 +78,5 @@ class Looker:
         image = image_of(frame, None if recipe.window else self._image_size)
         with casting(self._precision, self._device):
             maps, _ = recipe.raw_cam(self._classifier, image[None].to(self._device))
-        low = self.evidence.gated(maps[0].cpu().numpy(), frame.id)
+        low = self.evidence.first.gated(maps[0].cpu().numpy(), frame.id)
         return at_frame_size(low, height, width)

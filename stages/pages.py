@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from weakseg.arrays import ScoreMap
 from weakseg.artifacts import FinishedRun, MetricsLog, RunFolder, read_mask_ids
 from weakseg.artifacts.pictures import write_picture
 from weakseg.data import Frame, read_frame
@@ -83,13 +84,13 @@ def pseudo_masks_page(
     run: RunFolder,
     rows: Rows,
     *,
-    cams: FinishedRun,
+    evidence: Callable[[str], tuple[ScoreMap, float]],
     summary: Mapping[str, Any],
     count: int,
     config: Mapping[str, Any],
 ) -> Path:
     """Write the page of a stage-2 run: what became of the evidence?"""
-    evidence, scores = EvidenceReader(cams), stored_scores(run)
+    scores = stored_scores(run)
 
     def panel(row: Mapping[str, str]) -> PanelRow:
         pixels = read_frame(row["path"])

@@ -17,7 +17,6 @@ from weakseg.artifacts import (
     write_frames,
     write_json,
 )
-from weakseg.data import Frame
 from weakseg.labels import IGNORE, SMOKE
 from weakseg.plans import Stage2Plan
 from weakseg.refine import ThresholdChoice
@@ -41,6 +40,8 @@ def run(plan: Stage2Plan, config: Mapping[str, Any]) -> Path:
     frames = frames_of(cams)
     inputs = {"frames": cams.manifest.inputs["frames"], "stage1": cams.manifest.fingerprint}
     inputs |= {f"weights of {name}": sha for name, sha in _weights(plan.refine.steps).items()}
+    ensemble = [find_run(other, kind="stage1", beside=plan.output) for other in plan.ensemble]
+    inputs |= {f"ensemble {i}": other.manifest.fingerprint for i, other in enumerate(ensemble)}
     inputs |= initial_weights(plan, cams)
     inputs |= starting_weights(plan, teacher)
     with at_work(plan, config, kind="stage2", inputs=inputs, data=cams.manifest.data) as work:
@@ -49,18 +50,20 @@ def run(plan: Stage2Plan, config: Mapping[str, Any]) -> Path:
             if plan.consistency.mode != "none":
                 cams = student_cams(plan, cams, config, work)
             write_json(work.run.path / "inputs.json", {"stage1": str(cams.path.resolve())})
-            tally = refine_frames(
-                plan, frames, Looker(cams, device, precision=plan.hardware.precision), work
-            )
+            precision = plan.hardware.precision
+            looker = Looker(cams, device, ensemble=ensemble, precision=precision)
+            tally = refine_frames(plan, frames, looker, work)
             known = [frame for frame in frames if frame.id not in tally.failed]
-            probability = {row["id"]: float(row["probability"]) for row in cams.frames}
+            probability = {frame.id: looker.evidence(frame.id)[1] for frame in frames}
             choice = choose_threshold(plan.threshold, known, probability, work.run)
             cut_masks(plan.masks, choice, known, work.run, work)
             rounds: dict[str, Any] = {}
             if plan.rounds:
-                choice, rounds = train_rounds(plan, known, choice, work, cams=cams, start=teacher)
+                choice, rounds = train_rounds(
+                    plan, known, choice, work, probability=probability, start=teacher
+                )
             write_stand_ins(tally.failed.values(), work.run)
-            rows = _rows(frames, cams, work.run, tally.failed)
+            rows = _rows(cams, probability, work.run, tally.failed)
             summary = summarise(rows, choice) | tally.figures(work.run)
             if plan.consistency.mode != "none":
                 summary |= student_figures(cams)
@@ -77,7 +80,7 @@ def run(plan: Stage2Plan, config: Mapping[str, Any]) -> Path:
             pseudo_masks_page(
                 work.run,
                 rows,
-                cams=cams,
+                evidence=looker.evidence,
                 summary=summary,
                 count=plan.report_frames,
                 config=config,
@@ -95,18 +98,20 @@ def _weights(steps: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _rows(
-    frames: Sequence[Frame], cams: FinishedRun, run: RunFolder, failed: Container[str]
+    cams: FinishedRun, probability: Mapping[str, float], run: RunFolder, failed: Container[str]
 ) -> list[dict[str, str]]:
-    earlier = {row["id"]: row for row in cams.frames}
+    """Write one line for each frame, in the order of the stage-1 run."""
     rows = []
-    for frame in frames:
-        mask = read_mask_ids(mask_path(run, frame.id))
+    for earlier in cams.frames:
+        name = earlier["id"]
+        mask = read_mask_ids(mask_path(run, name))
         smoke = float((mask == SMOKE).mean())
-        row = {k: earlier[frame.id][k] for k in ("id", "path", "label", "scene", "split")}
-        row |= {"sequence": frame.sequence, "sha256": earlier[frame.id]["sha256"]}
+        kept = (smoke > 0 or int(earlier["label"]) == 0) and name not in failed
+        columns = ("id", "path", "label", "scene", "split", "sequence", "sha256")
+        row = {column: earlier[column] for column in columns}
         row |= {
-            "probability": earlier[frame.id]["probability"],
-            "kept": str(int((smoke > 0 or frame.label == 0) and frame.id not in failed)),
+            "probability": f"{probability[name]:.6g}",
+            "kept": str(int(kept)),
             "smoke_share": f"{smoke:.6f}",
             "ignored_share": f"{float((mask == IGNORE).mean()):.6f}",
         }

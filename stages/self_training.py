@@ -10,7 +10,7 @@ run's own. `rounds/R/` keeps what round R made, and `rounds/rounds.json` every d
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,7 +71,7 @@ def train_rounds(
     choice: ThresholdChoice,
     work: Work,
     *,
-    cams: FinishedRun,
+    probability: Mapping[str, float],
     start: FinishedRun,
 ) -> tuple[ThresholdChoice, dict[str, Any]]:
     """Train the rounds that `plan` asks for, and put the best that was accepted in place.
@@ -85,7 +85,7 @@ def train_rounds(
         frames: Those with scores and masks in the run, of all splits.
         choice: Where the run's masks were cut.
         work: The stage at work.
-        cams: The stage-1 run whose probabilities gate the scores.
+        probability: Of smoke in [0, 1], by the ids of the frames: gates the scores.
         start: The stage-1 run whose network the segmenters start from, where it fits.
 
     Returns:
@@ -96,7 +96,6 @@ def train_rounds(
         Interrupted: If somebody asked to stop; what is finished is on disk.
     """
     rule = stop_rule(plan.self_training)
-    probability = {row["id"]: float(row["probability"]) for row in cams.frames}
     material = Material(plan, frames, probability, start, work)
     _keep_start(material, choice)
     first = Verdict(is_accepted=True, is_last=False, reason="the refined evidence")

@@ -25,6 +25,7 @@ _NOT_SETTINGS: Final = {
     "cache",
     "cams",
     "data",
+    "ensemble",
     "hardware",
     "output",
     "overwrite",

@@ -164,10 +164,13 @@ class Stage2Plan(RunPlan):
     """Refine CAMs into pseudo-masks. There is no field for masks, on purpose.
 
     Args:
+        ensemble: Other finished stage-1 runs of the same frames, whose evidence is averaged with
+            that of `cams` or its student.
         rounds: Rounds of self-training after the refinement, at least 0.
     """
 
     cams: str = "latest"
+    ensemble: list[str] = field(default_factory=list)
     consistency: ConsistencyPlan = field(default_factory=ConsistencyPlan)
     background: Any = MISSING
     refine: RefinePlan = field(default_factory=RefinePlan)

@@ -11,12 +11,15 @@ from doors import Chain
 
 from weakseg.arrays import FrameArray
 from weakseg.artifacts import FinishedRun, load_run, write_cam, write_json
+from weakseg.artifacts.manifest import Manifest
 from weakseg.artifacts.paths import RunPaths
 from weakseg.cam import Calibration
 from weakseg.data import DataError, SegmentationData
+from weakseg.errors import ArtifactError
 from weakseg.refine import Background, MaskRule, ThresholdChoice, refine
 from weakseg.stages.evidence import (
     CALIBRATION,
+    EnsembleReader,
     EvidenceReader,
     at_frame_size,
     cam_path,
@@ -119,6 +122,39 @@ def test_frame_the_classifier_calls_clear_ends_empty(
     assert scores.max() == 0
     lowest = ThresholdChoice(1 / 256, 1 / 256, 1 / 256, "fixed", {})
     assert not (MaskRule(ignore_band=False, min_area=0.0)(scores, lowest) == 1).any()
+
+
+def finished(
+    folder: Path, maps: dict[str, tuple[np.ndarray, float]], *, frames: str
+) -> FinishedRun:
+    run = RunPaths(folder)
+    write_json(run.path / CALIBRATION, Calibration(0.0, 1.0, 1.0, 0.0).to_dict())
+    for name, (raw, logit) in maps.items():
+        write_cam(cam_path(run.cams, name), raw.astype(np.float32), logit)
+    manifest = Manifest("stage1", "complete", {}, {"frames": frames}, "0")
+    return FinishedRun(folder, manifest, ())
+
+
+def test_ensemble_is_the_mean_of_gated_evidence(tmp_path: Path) -> None:
+    """On the finest grid; each run is gated by its own probability."""
+    sure = {"a": (np.full((2, 2), 0.8), 20.0)}
+    unsure = {"a": (np.array([[0.4, 0.4, 0.0, 0.0]] * 4), 0.0)}
+    first = finished(tmp_path / "first", sure, frames="same")
+    other = finished(tmp_path / "other", unsure, frames="same")
+    found, probability = EnsembleReader(first, [other])("a")
+    assert probability == pytest.approx(0.75)
+    expected = np.array([[0.5, 0.5, 0.4, 0.4]] * 4)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    alone, certain = EnsembleReader(first)("a")
+    np.testing.assert_array_equal(alone, EvidenceReader(first)("a")[0])
+    assert certain == EvidenceReader(first)("a")[1]
+
+
+def test_ensemble_of_other_frames_is_refused(tmp_path: Path) -> None:
+    first = finished(tmp_path / "first", {}, frames="these")
+    other = finished(tmp_path / "other", {}, frames="those")
+    with pytest.raises(ArtifactError, match="other was made of other frames than"):
+        EnsembleReader(first, [other])
 
 
 def test_evidence_at_frame_size_stays_evidence(rng: np.random.Generator) -> None:

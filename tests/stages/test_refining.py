@@ -260,3 +260,18 @@ def test_command_that_goes_well_quarantines_nothing(
     assert "could not be refined" not in done.err + done.out
     run = load_run(tmp_path / "stage2/run", kind="stage2")
     assert list_quarantine(run.path / QUARANTINE) == []
+
+
+def test_command_averages_an_ensemble(chain: Chain, doors: Doors, tmp_path: Path) -> None:
+    """A run beside itself is itself; the other run's fingerprint is on record."""
+    words = ("tracker=none", "refine=none", f"cams={chain.run_of('stage1')}")
+    other = f"ensemble=[{chain.run_of('stage1')}]"
+    doors.must("stage2", *words, f"output={tmp_path}/a/alone", cwd=chain.root)
+    doors.must("stage2", *words, other, f"output={tmp_path}/a/both", cwd=chain.root)
+    alone, both = (load_run(tmp_path / "a" / name, kind="stage2") for name in ("alone", "both"))
+    assert both.manifest.inputs["ensemble 0"] == both.manifest.inputs["stage1"]
+    assert "ensemble 0" not in alone.manifest.inputs
+    for row, same in zip(alone.frames, both.frames, strict=True):
+        assert row == same
+        scores = [read_scores(score_path(run, row["id"])) for run in (alone, both)]
+        np.testing.assert_array_equal(scores[0], scores[1])

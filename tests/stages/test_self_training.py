@@ -318,7 +318,7 @@ def pretended(
         material.frames,
         ThresholdChoice(0.5, 0.5, 0.5, "fixed"),
         material.work,
-        cams=material.start,
+        probability=material.probability,
         start=material.start,
     )
     assert choice.threshold == 0.5
