@@ -93,6 +93,8 @@ class Kitchen:
             "output": str(self.stage2_folder(unit)),
             "seed": str(unit.seed),
         }
+        if row.also:
+            words["ensemble"] = f"[{quoted(str(self.cams_of(Unit(row.also, unit.seed))))}]"
         settings = merged(self.stage2[0], row.stage2, self.stage2[1])
         found.append(Step("stage2", "stage2", (*settings, *_given(words), *self.hardware)))
         return found + [self._measure(unit, split) for split in self.frames.judged]
@@ -177,6 +179,8 @@ def quoted(value: str) -> str:
 def shortened(word: str, places: Mapping[str, str]) -> str:
     """Replace the folders of one machine by names; files elsewhere keep their own name alone."""
     key, equals, value = word.partition("=")
+    if value.startswith("[/"):
+        return f"{key}=[{shortened('=' + value[1:-1], places)[1:]}]"
     for folder, name in places.items():
         if value.strip("'") == folder or value.strip("'").startswith(f"{folder}/"):
             return key + equals + name + value.strip("'").removeprefix(folder)
@@ -197,4 +201,5 @@ def files_in(words: Iterable[str]) -> dict[str, str]:
 
 
 def _given(words: Mapping[str, str]) -> list[str]:
-    return [f"{key}={quoted(value)}" for key, value in words.items()]
+    lists = ("ensemble",)  # Quoted inside.
+    return [f"{key}={value if key in lists else quoted(value)}" for key, value in words.items()]

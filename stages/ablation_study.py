@@ -26,6 +26,7 @@ class Row:
         stage2: Settings of its stage-2 run.
         of: The row whose CAMs it refines; with `stage1`, the row whose trained classifier is
             looked at in another way.
+        also: A row further up the same chain, whose CAMs are averaged with those of `of`.
         needs: Names among `weights` without which the row is left out.
         note: What the row shows, in a line.
     """
@@ -35,6 +36,7 @@ class Row:
     stage1: str = ""
     stage2: str = ""
     of: str = ""
+    also: str = ""
     needs: Sequence[str] = ()
     note: str = ""
 
@@ -121,6 +123,11 @@ def read_study(plan: StudyPlan, *, weights: Mapping[str, str | None], only: Sequ
     for name in only:
         _must_know(name, rows, "only")
     ordered = _ordered(rows)
+    for row in ordered:
+        if row.also and row.also not in {one.name for one in Study(rows).lineage(row.name)[1:]}:
+            raise ConfigurationError(
+                f"study.rows: {row.name}: also names {row.also}, which {row.name} does not build on"
+            )
     left_out: dict[str, str] = {}
     for row in ordered:
         missing = [name for name in row.needs if weights.get(name) is None]

@@ -178,3 +178,24 @@ def test_portable_line_names_no_folder_of_this_machine(kitchen: Kitchen, tmp_pat
     assert kitchen.portable(["classifier.weights=/home of/a.safetensors"]) == [
         "classifier.weights=a.safetensors"
     ]
+
+
+def test_row_may_average_in_the_cams_of_a_row_it_builds_on(kitchen: Kitchen) -> None:
+    rows = [*ROWS, {"name": "both", "group": "step", "of": "crf", "also": "base"}]
+    both = replace(kitchen, study=read_study(StudyPlan(rows=rows), weights={}, only=[]))
+    found = words(both, "both", "stage2")
+    assert found["ensemble"] == f"[{both.cams_of(Unit('base', SEED))}]"
+    assert (
+        found["ensemble"] != f"[{found['cams']}]"
+        or found["cams"] == words(kitchen, "crf", "stage2")["cams"]
+    )
+    assert "ensemble" not in words(both, "crf", "stage2")
+    [line] = [step for step in both.steps(Unit("both", SEED)) if step.name == "stage2"]
+    assert f"ensemble=[OUT/stage1/base/seed{SEED}]" in both.portable_line(line)
+    assert "OUT" not in line.line
+
+
+def test_row_averages_in_only_what_it_builds_on() -> None:
+    rows = [*ROWS, {"name": "both", "group": "step", "of": "base", "also": "crf"}]
+    with pytest.raises(ConfigurationError, match="both: also names crf, which both does not build"):
+        read_study(StudyPlan(rows=rows), weights={}, only=[])
