@@ -71,10 +71,10 @@ class EnsembleReader:
         """
         found = [read(frame_id) for read in self._readers]
         height, width = max((evidence.shape for evidence, _ in found), key=math.prod)
-        maps = [at_frame_size(evidence, height, width) for evidence, _ in found]
-        mean: ScoreMap = np.mean(maps, axis=0, dtype=np.float64, keepdims=True)[0].astype(
-            np.float32
-        )
+        total = np.zeros((height, width), np.float64)
+        for evidence, _ in found:
+            total += at_frame_size(evidence, height, width)
+        mean = (total / len(found)).astype(np.float32)
         return mean, float(np.mean([probability for _, probability in found]))
 
 

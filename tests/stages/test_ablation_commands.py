@@ -14,6 +14,7 @@ from weakseg.plans import StudyPlan
 from weakseg.stages.ablation_commands import Kitchen, files_in, merged, quoted
 from weakseg.stages.ablation_frames import AblationFrames
 from weakseg.stages.ablation_study import Unit, read_study
+from weakseg.targets import ConfigurationError
 
 ROWS = [
     {"name": "cnn", "group": "baseline", "stage1": "classifier=resnet50 cam=layer_cam"},
@@ -181,21 +182,18 @@ def test_portable_line_names_no_folder_of_this_machine(kitchen: Kitchen, tmp_pat
 
 
 def test_row_may_average_in_the_cams_of_a_row_it_builds_on(kitchen: Kitchen) -> None:
-    rows = [*ROWS, {"name": "both", "group": "step", "of": "crf", "also": "base"}]
-    both = replace(kitchen, study=read_study(StudyPlan(rows=rows), weights={}, only=[]))
+    rows = [*ROWS, {"name": "both", "group": "consistency", "of": "student", "also": "cnn"}]
+    rows[-1]["stage2"] = "refine=crf"
+    both = dataclasses.replace(kitchen, study=read_study(StudyPlan(rows=rows), weights={}, only=[]))
     found = words(both, "both", "stage2")
-    assert found["ensemble"] == f"[{both.cams_of(Unit('base', SEED))}]"
-    assert (
-        found["ensemble"] != f"[{found['cams']}]"
-        or found["cams"] == words(kitchen, "crf", "stage2")["cams"]
-    )
-    assert "ensemble" not in words(both, "crf", "stage2")
+    assert found["ensemble"] == f"[{kitchen.output}/stage1/cnn/seed{SEED}]"
+    assert found["cams"] == f"{kitchen.output}/stage2/student/seed{SEED}/student"
+    assert "ensemble" not in words(both, "student", "stage2")
     [line] = [step for step in both.steps(Unit("both", SEED)) if step.name == "stage2"]
-    assert f"ensemble=[OUT/stage1/base/seed{SEED}]" in both.portable_line(line)
-    assert "OUT" not in line.line
+    assert f"ensemble=[OUT/stage1/cnn/seed{SEED}]" in both.portable(line.words)
 
 
 def test_row_averages_in_only_what_it_builds_on() -> None:
-    rows = [*ROWS, {"name": "both", "group": "step", "of": "base", "also": "crf"}]
-    with pytest.raises(ConfigurationError, match="both: also names crf, which both does not build"):
+    rows = [*ROWS, {"name": "both", "group": "consistency", "of": "cnn", "also": "student"}]
+    with pytest.raises(ConfigurationError, match="both: also names student, which both does not"):
         read_study(StudyPlan(rows=rows), weights={}, only=[])
