@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -96,7 +96,7 @@ class Kitchen:
         if row.also:
             words["ensemble"] = f"[{quoted(str(self.cams_of(Unit(row.also, unit.seed))))}]"
         settings = merged(self.stage2[0], row.stage2, self.stage2[1])
-        found.append(Step("stage2", "stage2", (*settings, *_given(words), *self.hardware)))
+        found.append(Step("stage2", "stage2", (*self._on_hardware(settings), *_given(words))))
         return found + [self._measure(unit, split) for split in self.frames.judged]
 
     def _stage1(self, row: Row, unit: Unit) -> Step:
@@ -111,7 +111,12 @@ class Kitchen:
         if parent is not None:
             words["trained"] = str(self.cams_of(parent))
         settings = merged(self.stage1[0], row.stage1, self.stage1[1])
-        return Step("stage1", "stage1", (*settings, *_given(words), *self.hardware))
+        return Step("stage1", "stage1", (*self._on_hardware(settings), *_given(words)))
+
+    def _on_hardware(self, settings: Sequence[str]) -> list[str]:
+        """Add where the command runs, but what the settings say themselves."""
+        said = {word.partition("=")[0] for word in settings}
+        return [*settings, *(word for word in self.hardware if word.partition("=")[0] not in said)]
 
     def _measure(self, unit: Unit, split: str) -> Step:
         words = {

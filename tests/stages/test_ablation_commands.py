@@ -197,3 +197,20 @@ def test_row_averages_in_only_what_it_builds_on() -> None:
     rows = [*ROWS, {"name": "both", "group": "consistency", "of": "cnn", "also": "student"}]
     with pytest.raises(ConfigurationError, match="both: also names student, which both does not"):
         read_study(StudyPlan(rows=rows), weights={}, only=[])
+
+
+def test_no_setting_is_given_twice(kitchen: Kitchen) -> None:
+    """Of a setting given twice the last would count, against the word of the study."""
+    narrow = dataclasses.replace(
+        kitchen,
+        stage1=("hardware.precision=bf16", ""),
+        stage2=("", "hardware.precision=bf16"),
+        hardware=(*kitchen.hardware, "hardware.precision=auto"),
+    )
+    for row in ("cnn", "student", "crf"):
+        for step in narrow.steps(Unit(row, SEED)):
+            keys = [word.partition("=")[0] for word in step.words]
+            assert len(keys) == len(set(keys))
+            precise = "auto" if step.command == "evaluate" else "bf16"
+            assert f"hardware.precision={precise}" in step.words
+            assert "hardware.threads=1" in step.words
