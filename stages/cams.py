@@ -79,7 +79,7 @@ def run(plan: Stage1Plan, config: Mapping[str, Any]) -> Path:
             else:
                 train_classifier(plan, classifier, frames, work)
             classifier = classifier.to(device)
-            size, precision = plan.image_size, plan.hardware.precision
+            size, precision = plan.image_size, plan.fit.precision
             speed = export_cams(
                 plan.cam, classifier, frames, work, image_size=size, precision=precision
             )
