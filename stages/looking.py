@@ -6,13 +6,14 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from weakseg.arrays import FrameArray, ScoreMap
 from weakseg.artifacts import FinishedRun
 from weakseg.cam import CamRecipe
 from weakseg.data import Frame
-from weakseg.errors import ArtifactError
+from weakseg.errors import ArtifactError, DataError
 from weakseg.models import Classifier
 from weakseg.refine import FrameContext
 from weakseg.stages.evidence import EnsembleReader, at_frame_size, image_of, load_classifier
@@ -53,6 +54,8 @@ class Looker:
     def context(self, frame: Frame, pixels: FrameArray, cache: Path | None) -> FrameContext:
         """Gather what the steps may know of a frame, its evidence brought to its pixels."""
         low, probability = self.evidence(frame.id)
+        if not np.isfinite(low).all():
+            raise DataError(f"the evidence of {frame.id} is not finite: export its CAM again")
         return FrameContext(
             frame.id,
             probability,

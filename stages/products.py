@@ -28,6 +28,7 @@ from weakseg.stages.scores import (
     stored_scores,
 )
 from weakseg.stages.segmenters import load_segmenter
+from weakseg.stages.tally import failures_of
 from weakseg.stages.work import frame_of, settle_hardware
 from weakseg.training import track
 
@@ -67,7 +68,9 @@ def statistics_of(run: FinishedRun) -> EvidenceStatistics:
     """
     read = EvidenceReader(run) if run.manifest.kind == "stage1" else None
     statistics = EvidenceStatistics()
+    failed = {row.id for row in failures_of(run)}
     rows = [row for row in run.frames if row["split"] in ("train", "val")]
+    rows = [row for row in rows if row["id"] not in failed]
     for row in track(rows, what="count the scores", unit="frames"):
         if read is not None:
             scores, probability = read(row["id"])

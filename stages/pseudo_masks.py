@@ -64,7 +64,7 @@ def run(plan: Stage2Plan, config: Mapping[str, Any]) -> Path:
                 )
             write_stand_ins(tally.failed.values(), work.run)
             rows = _rows(cams, probability, work.run, tally.failed)
-            summary = summarise(rows, choice) | tally.figures(work.run)
+            summary = summarise(rows, choice) | tally.figures(len(frames))
             if plan.consistency.mode != "none":
                 summary |= student_figures(cams)
             summary |= rounds | {"seconds": time.monotonic() - started}

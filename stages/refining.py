@@ -9,23 +9,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from weakseg.arrays import FrameArray, ScoreMap, Scores
-from weakseg.artifacts import (
-    RunFolder,
-    read_json,
-    read_scores,
-    write_json,
-    write_mask,
-    write_scores,
-)
+from weakseg.artifacts import RunFolder, read_scores, write_mask, write_scores
 from weakseg.data import Frame, read_frame
-from weakseg.data.quarantine import Quarantined, list_quarantine, write_quarantine
+from weakseg.data.quarantine import Quarantined
 from weakseg.errors import DataError
 from weakseg.labels import IGNORE, SMOKE
 from weakseg.plans import Stage2Plan
@@ -34,52 +27,17 @@ from weakseg.refine.pipeline import FAULTS_OF_A_FRAME, apply_step, no_smoke, sho
 from weakseg.refine.step import scores_of_smoke
 from weakseg.stages.affinity import learn
 from weakseg.stages.looking import Looker
-from weakseg.stages.scores import SPEED, mask_path, score_path
+from weakseg.stages.rounds import ROUNDS
+from weakseg.stages.scores import cache_of, mask_path, score_path
+from weakseg.stages.tally import QUARANTINE, Tally
 from weakseg.stages.work import Work
 from weakseg.training import track
 
 log = logging.getLogger(__name__)
 
-QUARANTINE: Final = "quarantine.csv"
+LEARNT: Final = "learnt"
 
 _BATCH: Final = 8
-_ALL_FAIL: Final = 8  # As many failures without one success are no accident of some frames.
-
-
-@dataclass
-class Tally:
-    """What refining all frames came to, beside the scores.
-
-    Args:
-        seconds: Spent in each step, by its key in the recipe; "read" is reading frames and CAMs.
-        frames: How many frames each took.
-        failed: The frames that could not be refined, and why.
-    """
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    frames: dict[str, int] = field(default_factory=dict)
-    failed: dict[str, Quarantined] = field(default_factory=dict)
-
-    def add(self, key: str, started: float, count: int) -> None:
-        """Count what a step did since `started`."""
-        self.seconds[key] = self.seconds.get(key, 0.0) + time.monotonic() - started
-        self.frames[key] = self.frames.get(key, 0) + count
-
-    def figures(self, run: RunFolder) -> dict[str, float]:
-        """Give `seconds_per_frame/STEP`, and the count of frames that failed.
-
-        Where a run goes on and no frame is left to refine, the times are those told before.
-        """
-        told = run.path / SPEED
-        if not self.frames and told.exists():
-            times = dict(read_json(told))
-        else:
-            times = {
-                f"seconds_per_frame/{key}": self.seconds[key] / count
-                for key, count in self.frames.items()
-            }
-            write_json(told, times)
-        return times | {"failed_frames": float(len(self.failed))}
 
 
 @dataclass(frozen=True)
@@ -106,12 +64,14 @@ def refine_frames(plan: Stage2Plan, frames: Sequence[Frame], looker: Looker, wor
         Interrupted: If somebody asked to stop; what is finished is on disk.
         WeaksegError: What is wrong with the settings rather than with a frame.
     """
-    tally = Tally()
-    _forget_failures(work.run)
+    tally = Tally.open(work.run)
+    _try_again(tally)
     for phase in phases_of(plan.refine.steps, work.run.path):
         _teach(plan, phase, frames, work)
-        _refine_phase(plan, phase, frames, looker=looker, work=work, tally=tally)
-    write_quarantine(work.run.path / QUARANTINE, tally.failed.values())
+        try:
+            _refine_phase(plan, phase, frames, looker=looker, work=work, tally=tally)
+        finally:
+            tally.save()
     if tally.failed:
         log.warning(
             "%d of %d frames could not be refined: %s names them and says why",
@@ -133,12 +93,16 @@ def write_stand_ins(failed: Iterable[Quarantined], run: RunFolder) -> None:
         write_mask(mask_path(run, row.id), np.full(size, IGNORE, np.uint8))
 
 
-def _forget_failures(run: RunFolder) -> None:
-    """Let frames that failed before try again: the fault may have been mended."""
-    if (run.path / QUARANTINE).exists():
-        for row in list_quarantine(run.path / QUARANTINE):
-            score_path(run, row.id).unlink(missing_ok=True)
-            mask_path(run, row.id).unlink(missing_ok=True)
+def _try_again(tally: Tally) -> None:
+    """Let frames that failed before try again, unless something has been learnt without them."""
+    run = tally.run
+    is_settled = any((run.path / folder).exists() for folder in (LEARNT, ROUNDS))
+    for row in tally.before:
+        if is_settled:
+            tally.failed[row.id] = row
+            continue
+        score_path(run, row.id).unlink(missing_ok=True)
+        mask_path(run, row.id).unlink(missing_ok=True)
 
 
 def phases_of(steps: Mapping[str, Step], folder: Path) -> list[Phase]:
@@ -167,7 +131,7 @@ def _teach(plan: Stage2Plan, phase: Phase, frames: Sequence[Frame], work: Work) 
     def scores_of(frame: Frame) -> ScoreMap:
         return read_scores(_path(source, frame))
 
-    learn(step, known, scores_of, work.run.path / "learnt" / key, work, plan)
+    learn(step, known, scores_of, work.run.path / LEARNT / key, work, plan)
 
 
 def _refine_phase(
@@ -185,19 +149,20 @@ def _refine_phase(
     # Batches only where every step gains by them: they cost memory, and a stop waits for their end.
     size = _BATCH if all(hasattr(step, "many") for step in phase.steps.values()) else 1
     parts = [missing[start : start + size] for start in range(0, len(missing), size)]
-    done = len(frames) - len(missing)
     for part in track(parts, what="refine", unit="frames" if size == 1 else f"batches of {size}"):
         work.check_stop()
-        cache = Path(plan.cache) if plan.cache else work.run.path / "cache"
-        batch = _Batch(part, plan, phase, looker=looker, cache=cache, tally=tally)
+        batch = _Batch(
+            part, plan, phase, looker=looker, cache=cache_of(plan, work.run), tally=tally
+        )
         for key, step in phase.steps.items():
             batch.apply(key, step)
         for frame in part:
             if frame.id in batch.scores:
                 write_scores(_path(folder, frame), batch.scores[frame.id][SMOKE])
-                done += 1
-        if done == 0 and len(tally.failed) >= _ALL_FAIL:
-            raise next(iter(batch.errors.values()))
+    for key in phase.steps:
+        if tally.never_worked(key):
+            reasons = [row.reason for row in tally.failed.values() if row.reason.startswith(key)]
+            raise DataError(f"no frame can be refined: {reasons[0]}")
 
 
 class _Batch:
@@ -224,7 +189,6 @@ class _Batch:
         self.part = part
         self.tally = tally
         self.scores: dict[str, Scores] = {}
-        self.errors: dict[str, Exception] = {}
         self._pixels: dict[str, FrameArray] = {}
         self._contexts: dict[str, FrameContext] = {}
         started = time.monotonic()
@@ -237,7 +201,8 @@ class _Batch:
                 self._drop(frame, "read", error)
             else:
                 self._pixels[frame.id], self._contexts[frame.id] = pixels, context
-        tally.add("read", started, len(part))
+                tally.succeed("read")
+        tally.spend("read", started)
 
     def apply(self, key: str, step: Step) -> None:
         """Take the frames that show smoke, and have not failed, through a step."""
@@ -252,19 +217,17 @@ class _Batch:
             [self.scores[frame.id] for frame in going],
             [self._contexts[frame.id] for frame in going],
         )
-        self.tally.add(key, started, len(going))
+        self.tally.spend(key, started)
         for frame, result in zip(going, results, strict=True):
             if isinstance(result, Exception):
                 self._drop(frame, key, result)
             else:
                 self.scores[frame.id] = result
+                self.tally.succeed(key)
 
     def _drop(self, frame: Frame, key: str, error: Exception) -> None:
         self.scores.pop(frame.id, None)
-        self.errors[frame.id] = error
-        reason = " ".join(f"{key}: {error}".split())
-        self.tally.failed[frame.id] = Quarantined(frame.id, str(frame.path), reason)
-        log.warning("%s is left out, for it fails: %s", frame.id, reason)
+        self.tally.fail(frame, key, error)
 
 
 def _beginning(plan: Stage2Plan, phase: Phase, frame: Frame, context: FrameContext) -> Scores:

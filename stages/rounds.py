@@ -30,9 +30,10 @@ from weakseg.plans import Stage2Plan
 from weakseg.refine import Background, Step, ThresholdChoice, confidence, refine
 from weakseg.refine.agreement import RoundFigures, mask_agreement, mean_known
 from weakseg.refine.choice import LOWEST
+from weakseg.refine.pipeline import FAULTS_OF_A_FRAME
 from weakseg.stages.cutting import choose_threshold, cut_masks
 from weakseg.stages.learning import fit_segmenter, list_items, validate_by_labels
-from weakseg.stages.scores import THRESHOLD, frame_score, mask_path, score_path
+from weakseg.stages.scores import THRESHOLD, cache_of, frame_score, mask_path, score_path
 from weakseg.stages.segmenters import new_segmenter
 from weakseg.stages.work import Work
 from weakseg.training import track
@@ -161,21 +162,29 @@ def predict_frames(
 
 
 def _refined(material: Material, frame: Frame, pixels: FrameArray, smoke: ScoreMap) -> ScoreMap:
-    """Take scores through the steps of the recipe that need no learning and no classifier."""
+    """Take scores through the steps of the recipe that need no learning and no classifier.
+
+    They start from what the segmenter says of both classes, not from `background`, which is for
+    evidence. A frame that a step fails on keeps its scores.
+    """
     steps: dict[str, Step] = {
         key: step
         for key, step in material.plan.refine.steps.items()
         if not _needs_more_than_scores(step)
     }
-    return refine(
-        pixels,
-        smoke,
-        material.probability[frame.id],
-        background=Background(),
-        steps=steps,
-        frame_id=frame.id,
-        cache_dir=material.work.run.path / "cache",
-    ).smoke
+    try:
+        return refine(
+            pixels,
+            smoke,
+            material.probability[frame.id],
+            background=Background(),
+            steps=steps,
+            frame_id=frame.id,
+            cache_dir=cache_of(material.plan, material.work.run),
+        ).smoke
+    except FAULTS_OF_A_FRAME as error:
+        log.warning("%s is not refined again, for it fails: %s", frame.id, error)
+        return smoke
 
 
 def _needs_more_than_scores(step: Step) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from weakseg.arrays import ScoreMap
 from weakseg.artifacts import FinishedRun, RunFolder, RunPaths, read_frames, read_scores
 from weakseg.data import Frame
+from weakseg.plans import Stage2Plan
 
 ScoresOf = Callable[[Frame], tuple[ScoreMap, float]]
 """Frame -> its soft scores of smoke (H, W) and its probability of smoke."""
@@ -32,6 +33,11 @@ def stored_scores(run: FinishedRun | RunFolder) -> ScoresOf:
         return scores, probability.get(frame.id, frame_score(scores))
 
     return read
+
+
+def cache_of(plan: Stage2Plan, run: RunPaths) -> Path:
+    """Say where the steps of a run may keep what is costly: where the plan says, or in the run."""
+    return Path(plan.cache) if plan.cache else run.path / "cache"
 
 
 def score_path(run: RunPaths, frame_id: str) -> Path:

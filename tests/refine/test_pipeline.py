@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from weakseg.arrays import FrameArray, Mask, Scores
-from weakseg.refine import Background, DenseCrf, FrameContext, recipe_settings, refine, to_mask
+from weakseg.refine import Background, DenseCrf, FrameContext, refine, to_mask
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,3 @@ def test_evidence_of_another_size_or_range_is_refused(plume: FrameArray) -> None
         refine(plume, np.full(plume.shape[:2], 2, np.float32), 1, **common)
     with pytest.raises(ValueError, match="probability must lie in"):
         refine(plume, np.zeros(plume.shape[:2], np.float32), 1.5, **common)
-
-
-def test_the_settings_tell_the_order_of_the_steps() -> None:
-    one, other = Paint(0.1), Paint(0.2)
-    forward = recipe_settings(Background(), {"a": one, "b": other})
-    backward = recipe_settings(Background(), {"a": other, "b": one})
-    assert forward != backward
-    assert forward["steps"][0] == {"step": "paint", "level": 0.1}

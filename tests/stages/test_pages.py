@@ -12,6 +12,7 @@ from doors import Chain
 
 from weakseg.artifacts import FinishedRun, FrameRow, load_run
 from weakseg.data import IndexSource
+from weakseg.stages.evidence import EvidenceReader
 from weakseg.stages.measuring import Evaluation, evaluate, frames_with_truth, known_masks
 from weakseg.stages.pages import (
     cams_page,
@@ -69,7 +70,7 @@ def test_pseudo_masks_page(runs: dict[str, FinishedRun], which: str) -> None:
     page = pseudo_masks_page(
         run,  # type: ignore[arg-type]
         rows,
-        cams=runs["stage1"],
+        evidence=EvidenceReader(runs["stage1"]),
         summary=summary(run),
         count=2,
         config=run.manifest.config,

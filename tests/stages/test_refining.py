@@ -13,20 +13,21 @@ import torch
 from doors import Chain, Doors
 
 from weakseg.arrays import FrameArray, Scores
-from weakseg.artifacts import FinishedRun, load_run, read_mask_ids, read_scores
+from weakseg.artifacts import FinishedRun, load_run, read_json, read_mask_ids, read_scores
 from weakseg.artifacts.paths import RunPaths
 from weakseg.cam import CamRecipe
 from weakseg.data import Frame
 from weakseg.data.quarantine import list_quarantine
-from weakseg.errors import ArtifactError
+from weakseg.errors import ArtifactError, DataError
 from weakseg.labels import IGNORE, SMOKE
 from weakseg.plans import RefinePlan, Stage2Plan
 from weakseg.refine import Background, DenseCrf, FrameContext, Step
 from weakseg.refine.step import scores_of_smoke
-from weakseg.stages import refining
+from weakseg.stages import tally as tallies
 from weakseg.stages.looking import Looker
-from weakseg.stages.refining import QUARANTINE, Tally, phases_of, refine_frames, write_stand_ins
-from weakseg.stages.scores import mask_path, score_path
+from weakseg.stages.refining import LEARNT, phases_of, refine_frames, write_stand_ins
+from weakseg.stages.scores import SPEED, mask_path, score_path
+from weakseg.stages.tally import QUARANTINE, Tally
 from weakseg.stages.work import Work, frames_of
 from weakseg.tracking import NoTracker
 from weakseg.training import StopFlag
@@ -111,7 +112,6 @@ def test_steps_never_see_frames_without_evidence(cams: FinishedRun, tmp_path: Pa
     assert others
     _, tally = refined(cams, tmp_path / "after", {"halve": Halve(fails=others)})
     assert tally.failed == {}
-    assert tally.frames == {"read": len(frames_of(cams)), "halve": len(smoky)}
 
 
 def test_frame_that_fails_is_named_and_the_rest_goes_on(cams: FinishedRun, tmp_path: Path) -> None:
@@ -151,37 +151,80 @@ def test_frame_that_cannot_be_read_is_named(cams: FinishedRun, tmp_path: Path) -
     assert len(scores) == len(frames) - 1
 
 
-def test_step_that_fails_on_everything_stops(
+def test_step_that_fails_on_frame_after_frame_stops(
     cams: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refining, "_ALL_FAIL", 3)
+    """Frames without evidence, which no step touches, stand in between."""
+    monkeypatch.setattr(tallies, "_HOPELESS", 3)
     smoky = with_smoke(cams, tmp_path / "before")
-    frames = [frame for frame in frames_of(cams) if frame.id in smoky]
-    assert len(frames) >= 3
+    assert 3 <= len(smoky) < len(frames_of(cams))
     with pytest.raises(ValueError, match="this frame is not for me"):
+        refined(cams, tmp_path / "run", {"halve": Halve(fails=smoky)})
+    # Mended, the same run does them all.
+    _, tally = refined(cams, tmp_path / "run", {"halve": Halve()})
+    assert tally.failed == {}
+
+
+def test_step_that_works_on_no_frame_stops(cams: FinishedRun, tmp_path: Path) -> None:
+    smoky = with_smoke(cams, tmp_path / "before")
+    frames = [f for f in frames_of(cams) if f.id == smoky[0] or f.id not in smoky]
+    with pytest.raises(DataError, match=r"no frame can be refined: halve: this frame is not"):
         refined(cams, tmp_path / "run", {"halve": Halve(fails=smoky)}, frames)
+
+
+def test_known_failures_do_not_stop_a_run_that_goes_on(
+    cams: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smoky = with_smoke(cams, tmp_path / "before")
+    broken = Halve(fails=smoky[:2])
+    refined(cams, tmp_path / "run", {"halve": broken})
+    monkeypatch.setattr(tallies, "_HOPELESS", 1)
+    _, tally = refined(cams, tmp_path / "run", {"halve": broken})
+    assert set(tally.failed) == set(smoky[:2])
+
+
+def test_failures_are_final_once_something_was_learnt_without_them(
+    cams: FinishedRun, tmp_path: Path
+) -> None:
+    name, *_ = with_smoke(cams, tmp_path / "before")
+    refined(cams, tmp_path / "run", {"halve": Halve(fails=[name])})
+    (tmp_path / "run" / LEARNT).mkdir()
+    _, tally = refined(cams, tmp_path / "run", {"halve": Halve()})
+    assert set(tally.failed) == {name}
+
+
+def test_evidence_that_is_not_finite_is_a_failure(
+    cams: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = frames_of(cams)
+    looker = Looker(cams, torch.device("cpu"))
+    nowhere = np.full((3, 4), np.nan, np.float32)
+    monkeypatch.setattr(looker, "evidence", lambda name: (nowhere, 1.0))
+    with pytest.raises(DataError, match=f"the evidence of {frames[0].id} is not finite"):
+        looker.context(frames[0], np.zeros((48, 64, 3), np.uint8), None)
 
 
 def test_finished_frames_are_not_refined_again(cams: FinishedRun, tmp_path: Path) -> None:
     first, _ = refined(cams, tmp_path / "run", {"halve": Halve()}, frames_of(cams)[:5])
-    again, tally = refined(cams, tmp_path / "run", {"nothing": HalveMany()})
+    step = HalveMany()
+    again, _ = refined(cams, tmp_path / "run", {"halve": step})
     assert all((again[name] == first[name]).all() for name in first)
-    assert tally.frames["read"] == len(again) - 5
+    assert sum(step.sizes) < len(with_smoke(cams, tmp_path / "all"))
 
 
 def test_speed_is_told_for_every_step(cams: FinishedRun, tmp_path: Path) -> None:
-    _, tally = refined(cams, tmp_path / "run", {"halve": Halve(), "crf": DenseCrf()})
-    run = RunPaths(tmp_path / "run")
-    figures = tally.figures(run)  # type: ignore[arg-type]
-    assert set(figures) == {
-        "seconds_per_frame/read",
-        "seconds_per_frame/halve",
-        "seconds_per_frame/crf",
-        "failed_frames",
-    }
-    assert all(figures[key] > 0 for key in figures if key.startswith("seconds"))
-    # A run that goes on with nothing left to refine tells the same.
-    assert Tally().figures(run) == figures  # type: ignore[arg-type]
+    """And adds up over the starts of a run."""
+    frames = frames_of(cams)
+    _, tally = refined(cams, tmp_path / "run", {"halve": Halve(), "crf": DenseCrf()}, frames[:9])
+    figures = tally.figures(len(frames))
+    keys = {"read", "halve", "crf"}
+    assert set(figures) == {f"seconds_per_frame/{key}" for key in keys} | {"failed_frames"}
+    assert all(tally.seconds[key] > 0 for key in keys)
+    assert read_json(tmp_path / "run" / SPEED) == tally.seconds
+    _, after = refined(cams, tmp_path / "run", {"halve": Halve(), "crf": DenseCrf()})
+    assert all(after.seconds[key] > tally.seconds[key] for key in keys)
+    _, last = refined(cams, tmp_path / "run", {"halve": Halve(), "crf": DenseCrf()})
+    assert last.seconds == after.seconds
 
 
 # ---- phases

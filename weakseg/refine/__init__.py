@@ -11,7 +11,6 @@ from weakseg.refine.masks import MaskRule as MaskRule
 from weakseg.refine.masks import confidence as confidence
 from weakseg.refine.masks import to_mask as to_mask
 from weakseg.refine.pipeline import RefineResult as RefineResult
-from weakseg.refine.pipeline import recipe_settings as recipe_settings
 from weakseg.refine.pipeline import refine as refine
 from weakseg.refine.sam import SamStep as SamStep
 from weakseg.refine.statistics import EvidenceStatistics as EvidenceStatistics

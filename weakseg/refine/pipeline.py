@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -163,11 +163,3 @@ def _checked(result: Scores | Exception, frame: FrameArray, source: str) -> Scor
     except ValueError as error:
         return error
     return scores_of_smoke(result[SMOKE])
-
-
-def recipe_settings(background: Background, steps: Mapping[str, Step]) -> dict[str, Any]:
-    """Return what changes the refined scores, ready for JSON: the order of steps counts."""
-    return {
-        "background": background.settings(),
-        "steps": [{"step": step.name, **step.settings()} for step in steps.values()],
-    }
