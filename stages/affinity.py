@@ -17,7 +17,6 @@ from weakseg.artifacts import read_json, read_mask_ids, write_json, write_mask
 from weakseg.data import (
     EpochSampler,
     Frame,
-    SegmentationData,
     SegmentationItem,
     make_loader,
     read_frame,
@@ -29,6 +28,7 @@ from weakseg.models import load_weights
 from weakseg.models.affinity_net import AffinityNet
 from weakseg.plans import Stage2Plan
 from weakseg.refine.affinity import AffinityStep
+from weakseg.refine.crops import SeedCrops
 from weakseg.stages.optimisers import with_faster_head
 from weakseg.stages.work import Work
 from weakseg.training import fit, track
@@ -168,9 +168,10 @@ def _train(
     result = fit(
         network,
         optimizer_factory=with_faster_head(optimiser, network, step.head_lr_factor),
-        dataset=SegmentationData(
+        dataset=SeedCrops(
             lessons.train,
             image_size=step.image_size,
+            max_side=step.max_side,
             augment=step.augmentation,
             seed=plan.seed,
         ),
@@ -201,8 +202,8 @@ def _step_loss(step: AffinityStep, model: nn.Module, batch: dict[str, Tensor]) -
 def _validator(
     step: AffinityStep, items: Sequence[SegmentationItem]
 ) -> Callable[[nn.Module], dict[str, float]]:
-    """Measure a model by the affinity loss of all pairs of all frames of `items`."""
-    data = SegmentationData(items, image_size=step.image_size)
+    """Measure a model by the affinity loss of one crop, always the same, of each frame."""
+    data = SeedCrops(items, image_size=step.image_size, max_side=step.max_side)
     size = step.fit.batch_size
     batches = [
         [(0, i) for i in range(start, min(start + size, len(items)))]

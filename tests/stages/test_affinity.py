@@ -11,14 +11,18 @@ from typing import Any, cast
 import cv2
 import numpy as np
 import pytest
+from numpy.lib.stride_tricks import sliding_window_view
+from torch import Tensor
 
 from weakseg.arrays import ScoreMap
 from weakseg.artifacts import RunFolder, read_mask_ids
 from weakseg.data import Augmentation, DataError, Frame, read_frame
 from weakseg.errors import ArtifactError
 from weakseg.labels import BACKGROUND, IGNORE, SMOKE
+from weakseg.models.affinity_net import AffinityNet
 from weakseg.plans import Stage2Plan
 from weakseg.refine.affinity import AffinityStep
+from weakseg.refine.cells import shrink_within
 from weakseg.refine.step import FrameContext, scores_of_smoke
 from weakseg.stages.affinity import CHECKPOINTS, LEARNED, METRICS, SEEDS, learn
 from weakseg.stages.work import Work
@@ -131,6 +135,26 @@ def test_seeds_are_written_for_smoke_frames_of_train_and_val(
     scores = partial_scores(frames[0])
     wanted = np.where(scores == 0.9, SMOKE, np.where(scores == 0.02, BACKGROUND, IGNORE))
     np.testing.assert_array_equal(seeds, wanted)
+
+
+def test_training_and_walk_see_frames_at_one_scale(
+    frames: list[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[np.ndarray] = []
+    forward = AffinityNet.forward
+
+    def spy(self: AffinityNet, images: Tensor) -> Tensor:
+        seen.extend((images * 255).round().byte().permute(0, 2, 3, 1).numpy())
+        return forward(self, images)
+
+    monkeypatch.setattr(AffinityNet, "forward", spy)
+    step = step_of(image_size=16, max_side=2 * 16, radius=2)
+    learn(step, frames, partial_scores, tmp_path / "step", work_of(), PLAN)
+    walked = [shrink_within(read_frame(frame.path), 2 * 16) for frame in frames]
+    assert len(seen) > len(frames)
+    for square in seen:
+        windows = [sliding_window_view(each, square.shape)[:, :, 0] for each in walked]
+        assert any((each == square).all(axis=(2, 3, 4)).any() for each in windows)
 
 
 def test_a_stopped_training_goes_on_exactly(frames: list[Frame], tmp_path: Path) -> None:

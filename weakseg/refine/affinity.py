@@ -82,8 +82,10 @@ class AffinityStep:
             factor at most; at least 1, which lifts none.
         max_side: Frames longer than this, in pixels, are looked at smaller; None takes all as they
             are. The network takes about 400 bytes a pixel: 0.9 GB for 1920 x 1280.
-        image_size: Side of the square in training, in pixels, a multiple of `stride`.
-        augmentation: How training frames are varied; None only resizes.
+        image_size: Side in pixels, a multiple of `stride`, of the squares that are cut from frames
+            for training; frames are looked at as large as in the walk, see `SeedCrops`.
+        augmentation: How the squares are varied; None leaves them. Its `crop_scale_min` below 1
+            enlarges parts of them, so that the network learns from coarser smoke than it meets.
         lr: Learning rate of the encoder, > 0.
         head_lr_factor: The new layers learn this much faster, > 0.
         weight_decay: Of AdamW, >= 0.
@@ -121,7 +123,7 @@ class AffinityStep:
     max_side: int | None = 1024
     image_size: int = 256
     augmentation: Augmentation | None = field(
-        default_factory=lambda: Augmentation(crop_scale_min=0.4)
+        default_factory=lambda: Augmentation(crop_scale_min=1.0)
     )
     lr: float = 3e-4
     head_lr_factor: float = 10.0
