@@ -186,6 +186,7 @@ def test_half_precision_is_widened() -> None:
         (lambda: ConsistencyLoss(background_share=0), "background_share must be above 0"),
         (lambda: ConsistencyLoss(boundary_reach=0), "boundary_reach must be at least 1"),
         (lambda: ConsistencyLoss(frames="some"), "frames must be one of all, smoke"),
+        (lambda: ConsistencyLoss(lookalike_margin=1.5), r"lookalike_margin must lie in \[0, 1\]"),
     ],
 )
 def test_what_makes_no_sense_is_refused(call: Callable[[], Any], sentence: str) -> None:
@@ -218,7 +219,8 @@ def naive_misfit(p: Array, image: Array, teacher: Array, reach: int) -> float:
     across = sum(w * a * d for (w, _, d), a in zip(pairs, alike, strict=True)) / total
     change = sum(w * d for w, _, d in pairs) / total
     mean_alike = sum(w * a for (w, _, _), a in zip(pairs, alike, strict=True)) / total
-    return (across + 1e-4 * mean_alike) / (change + 1e-4)
+    clear = max(border(y, x) for y, x in places)
+    return clear * (across + 1e-4 * mean_alike) / (change + 1e-4)
 
 
 @pytest.mark.parametrize("reach", [1, 2])
@@ -292,6 +294,19 @@ def test_a_teacher_without_border_asks_for_none() -> None:
     assert float(p.grad.abs().max()) < 1e-6
 
 
+@pytest.mark.parametrize("scale", [1e-1, 1e-3, 0.0])
+def test_a_faint_teacher_asks_for_little(scale: float) -> None:
+    p = draw(1, 8, 8).sigmoid().requires_grad_()
+    images, teacher = draw(1, 3, 8, 8, seed=1), draw(1, 8, 8, seed=2).sigmoid()
+    clear, faint = (
+        boundary_misfit(p, images, seen, stride=1) for seen in (teacher, scale * teacher)
+    )
+    torch.testing.assert_close(faint, scale * clear, rtol=1e-3, atol=1e-12)
+    (steep,) = torch.autograd.grad(clear.sum(), p)
+    (shallow,) = torch.autograd.grad(faint.sum(), p)
+    torch.testing.assert_close(shallow, scale * steep, rtol=1e-3, atol=1e-12)
+
+
 # ---- what is known to be wrong
 
 
@@ -331,12 +346,38 @@ def test_lookalikes_are_silenced_where_the_teacher_sees_nothing() -> None:
     teacher = torch.zeros(1, 2, 2, dtype=torch.float64)
     teacher[0, 1, 1] = 1  # there it is smoke that looks like a chimney
     cell = draw(1, 2, 2).requires_grad_()
-    found = lookalike_activation(cell, features, chimney[None], teacher, torch.ones(1))
+    found = lookalike_activation(cell, features, chimney[None], teacher, torch.ones(1), margin=0.5)
     found.backward()
-    assert found.item() == pytest.approx(math.log1p(math.exp(cell[0, 0, 0].item())))
+    # One position of four looks the same as a false alarm, which is 0.5 above the margin.
+    wanted = 0.5 * math.log1p(math.exp(cell[0, 0, 0].item())) / 4
+    assert found.item() == pytest.approx(wanted)
     assert cell.grad is not None
     silenced = cell.grad[0].abs() > 1e-12
     assert silenced.tolist() == [[True, False], [False, False]]
+
+
+def test_a_frame_unlike_all_known_false_alarms_costs_nothing() -> None:
+    known = torch.tensor([[1.0, 0.0, 0.0]]).double()
+    features = torch.tensor([0.1, 1.0, 0.0]).double()[None, :, None, None].repeat(1, 1, 4, 4)
+    features[0, 2, 1, 1] = 5  # less alike than the rest, which must not make that alike
+    cell = draw(1, 4, 4).requires_grad_()
+    args = (cell, features, known, torch.zeros(1, 4, 4), torch.ones(1))
+    found = lookalike_activation(*args)
+    found.backward()
+    assert found.item() == 0
+    assert cell.grad is not None
+    assert not cell.grad.any()
+    assert lookalike_activation(*args, margin=0.05).item() > 0
+
+
+@given(seed=st.integers(0, 10_000), margin=st.floats(0, 0.9))
+@settings(max_examples=25, deadline=None)
+def test_lookalikes_never_cost_more_than_silence_everywhere(seed: int, margin: float) -> None:
+    features, known = draw(2, 4, 3, 3, seed=seed), draw(3, 4, seed=seed + 1)
+    cell, labels = draw(2, 3, 3, seed=seed + 2), torch.ones(2)
+    teacher = draw(2, 2, 2, seed=seed + 3).sigmoid()
+    found = lookalike_activation(cell, features, known, teacher, labels, margin=margin)
+    assert 0 <= found <= (1 - margin) * background_activation([cell], torch.zeros(2))
 
 
 def test_lookalike_gradient_is_exact_and_spares_smoke_free_frames() -> None:
@@ -407,6 +448,26 @@ def test_only_smoke_frames_follow_if_so_asked() -> None:
     ConsistencyLoss(frames="smoke")(**given_)["consistency"].backward()
     reached = projected.grad.abs().flatten(1).sum(dim=1) > 0
     assert reached.tolist() == [True, False, True, False]
+
+
+def test_by_confidence_a_frame_weighs_as_the_teachers_peak() -> None:
+    given_ = lesson()
+    given_["evidence"] = draw(4, 1, 4, 4, seed=7)  # need not be what is compared
+    peaks = given_["evidence"].sigmoid().amax(dim=(1, 2, 3))
+    apart = compare_maps(given_["projected"], given_["target"].sigmoid())
+    found = ConsistencyLoss(teacher_confidence=True, weight=2.0)(**given_)
+    torch.testing.assert_close(found["consistency"], 2 * (peaks * apart).mean())
+    plain = ConsistencyLoss(weight=2.0)(**given_)
+    torch.testing.assert_close(plain["consistency"], 2 * apart.mean())
+
+
+def test_a_teacher_that_sees_nothing_asks_for_nothing_by_confidence() -> None:
+    given_ = lesson()
+    given_["target"] = given_["evidence"] = given_["evidence"] - 60
+    for of in ("features", "evidence"):
+        told = ConsistencyLoss(of=of, teacher_confidence=True, boundary_weight=1.0)(**given_)
+        assert set(told) == {"consistency", "boundary"}
+        assert all(0 <= float(value) < 1e-9 for value in told.values())
 
 
 def test_nothing_flows_back_to_the_teacher() -> None:

@@ -43,13 +43,19 @@ def background_activation(cells: Sequence[Tensor], labels: Tensor, *, share: flo
 
 
 def lookalike_activation(
-    cell: Tensor, features: Tensor, lookalikes: Tensor, teacher: Tensor, labels: Tensor
+    cell: Tensor,
+    features: Tensor,
+    lookalikes: Tensor,
+    teacher: Tensor,
+    labels: Tensor,
+    *,
+    margin: float = 0.5,
 ) -> Tensor:
     """Give how much those positions of smoke frames speak up that look like known false alarms.
 
-    A position counts by (1 - teacher) times its excess likeness: its highest cosine to any of the
-    look-alikes, less the mean of that over the frame, where positive. So it must look more like a
-    false alarm than the frame does on the whole, and the teacher must not see smoke there.
+    A position counts by (1 - teacher) times max(0, c - margin), c its highest cosine to any of the
+    look-alikes: it must look like a false alarm, whatever the rest of the frame looks like, and the
+    teacher must not see smoke there. A frame without such a position costs nothing.
 
     Args:
         cell: (B, h, w) logits.
@@ -57,10 +63,14 @@ def lookalike_activation(
         lookalikes: (K, D) features of the strongest activations in smoke-free frames.
         teacher: (B, h'', w'') in [0, 1]; no gradients reach it.
         labels: (B,) 0 or 1; only frames of label 1 count.
+        margin: Cosine up to which a position looks like anything else, in [0, 1]. Features behind
+            a ReLU have none below 0, and need a higher one than others.
 
     Returns:
-        () >= 0, the mean over frames of the weighted mean softplus; 0 without any look-alike.
+        () >= 0, the mean over frames and positions of the weighted softplus: at most 1 - margin
+        times what `background_activation` would ask; 0 without any look-alike.
     """
+    check_in_unit(margin=margin)
     check_shape((features.shape[0], None, None), cell=cell, teacher=teacher)
     check_shape((None, features.shape[1]), lookalikes=lookalikes)
     if lookalikes.shape[0] == 0:
@@ -70,11 +80,9 @@ def lookalike_activation(
     known = F.normalize(wide(lookalikes.detach()), dim=1)
     likeness = torch.einsum("kd,bdhw->bkhw", known, unit).amax(dim=1, keepdim=True)
     likeness = on_grid(likeness, size)[:, 0]
-    excess = (likeness - likeness.mean(dim=(1, 2), keepdim=True)).relu()
-    weight = excess * (1 - on_grid(wide(teacher.detach())[:, None], size)[:, 0])
-    total = weight.flatten(1).sum(dim=1).clamp(min=1e-6)
-    means = (weight * F.softplus(wide(cell))).flatten(1).sum(dim=1) / total
-    return masked_mean(means, labels == 1)
+    clear = 1 - on_grid(wide(teacher.detach())[:, None], size)[:, 0]
+    weight = (likeness - margin).relu() * clear
+    return masked_mean((weight * F.softplus(wide(cell))).mean(dim=(1, 2)), labels == 1)
 
 
 def masked_mean(values: Tensor, chosen: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ class ConsistencyLoss(nn.Module):
             teacher's channels by a learnt 1x1 convolution, with the teacher's `target`.
             "evidence": the student's own answers, position by position and level by level, with
             the teacher's: the map that is exported learns directly, and no projection is needed.
+            It takes a student whose positions answer.
         target: What the features are compared with. "cam": the teacher's probability of smoke at
             each position; "pcm": the same after its pixel-correlation module; "features": its
             last feature map. With of=evidence, "cam" or "pcm".
@@ -35,12 +36,17 @@ class ConsistencyLoss(nn.Module):
         weight: Of the consistency beside the 1 of classification (the paper's lambda), >= 0.
         frames: Which frames follow the teacher: "all", or those labelled "smoke", as what it sees
             in the others is known to be wrong.
+        teacher_confidence: Whether a frame's consistency weighs as the highest probability of smoke
+            that the one who is followed has there: cosine is blind to a map's scale and kl to its
+            offset, and without this they also ask for the noise of maps that show nothing.
         boundary_weight: Of `boundary_misfit` in smoke frames, >= 0; it lies in [0, 1].
         boundary_stride: Pixels to a cell in which borders are compared, at least 1.
         boundary_reach: Cells between the two of a pair, at least 1.
         background_weight: Of `background_activation` in smoke-free frames, >= 0.
         background_share: Of their positions that must be silent, the loudest, in (0, 1].
         lookalike_weight: Of `lookalike_activation` in smoke frames, >= 0.
+        lookalike_margin: Of the same: cosine from which a position looks like a false alarm, in
+            [0, 1].
 
     References:
         Zhang and Hsu, arXiv 2507.21959: of=features, target=pcm, global cosine, weight 1. The paper
@@ -57,12 +63,14 @@ class ConsistencyLoss(nn.Module):
         temperature: float = 1.0,
         weight: float = 1.0,
         frames: str = "all",
+        teacher_confidence: bool = False,
         boundary_weight: float = 0.0,
         boundary_stride: int = 8,
         boundary_reach: int = 2,
         background_weight: float = 0.0,
         background_share: float = 1.0,
         lookalike_weight: float = 0.0,
+        lookalike_margin: float = 0.5,
     ) -> None:
         """Check the ranges, and that what is compared has the channels it takes."""
         super().__init__()
@@ -75,17 +83,17 @@ class ConsistencyLoss(nn.Module):
         if alignment == "logits" and target == "features":
             raise ValueError("alignment=logits compares answers, and features are none")
         check_positive(temperature=temperature, background_share=background_share)
-        check_in_unit(background_share=background_share)
+        check_in_unit(background_share=background_share, lookalike_margin=lookalike_margin)
         check_at_least(0, weight=weight, boundary_weight=boundary_weight)
         check_at_least(0, background_weight=background_weight, lookalike_weight=lookalike_weight)
         check_at_least(1, boundary_stride=boundary_stride, boundary_reach=boundary_reach)
         self.of, self.target, self.frames = of, target, frames
         self.alignment, self.distance, self.temperature = alignment, distance, temperature
-        self.weight = weight
+        self.weight, self.teacher_confidence = weight, teacher_confidence
         self.boundary_weight = boundary_weight
         self.boundary_stride, self.boundary_reach = boundary_stride, boundary_reach
         self.background_weight, self.background_share = background_weight, background_share
-        self.lookalike_weight = lookalike_weight
+        self.lookalike_weight, self.lookalike_margin = lookalike_weight, lookalike_margin
 
     @property
     def needs_projection(self) -> bool:
@@ -115,7 +123,7 @@ class ConsistencyLoss(nn.Module):
         Nothing flows back to the teacher: `target` and `evidence` are detached.
 
         Args:
-            cells: The student's logits of positions, (B, h, w), one map a level, deepest last.
+            cells: The student's logits of positions, (B, h, w), one map a level.
             features: (B, D, h, w), the student's, from which the last of the cells is made.
             projected: (B, C, h, w), its projection; None with of=evidence.
             target: (B, C, h', w'), the teacher's features, or logits of its positions.
@@ -131,7 +139,7 @@ class ConsistencyLoss(nn.Module):
         terms: dict[str, Tensor] = {}
         if self.weight > 0:
             apart = self._apart(cells, projected, target)
-            terms["consistency"] = self.weight * masked_mean(apart, self.follows(labels))
+            terms["consistency"] = self.weigh(apart, labels, teacher)
         if self.boundary_weight > 0:
             misfits = [self._misfit(cell, images, teacher) for cell in cells]
             misfit = masked_mean(torch.stack(misfits).mean(dim=0), labels == 1)
@@ -140,13 +148,25 @@ class ConsistencyLoss(nn.Module):
             loud = background_activation(cells, labels, share=self.background_share)
             terms["background"] = self.background_weight * loud
         if self.lookalike_weight > 0 and lookalikes is not None:
-            loud = lookalike_activation(cells[-1], features, lookalikes, teacher, labels)
+            loud = lookalike_activation(
+                cells[-1], features, lookalikes, teacher, labels, margin=self.lookalike_margin
+            )
             terms["lookalike"] = self.lookalike_weight * loud
         return terms
 
-    def follows(self, labels: Tensor) -> Tensor:
-        """Say which frames follow the teacher, (B,) bool, by their labels (B,)."""
-        return labels == 1 if self.frames == "smoke" else torch.ones_like(labels).bool()
+    def weigh(self, apart: Tensor, labels: Tensor, followed: Tensor) -> Tensor:
+        """Give the weighted mean, (), of how far frames are apart, over those that count.
+
+        Args:
+            apart: (B,).
+            labels: (B,) 0 or 1.
+            followed: (B, h, w) in [0, 1], the probabilities of the one who is followed; no
+                gradients reach it.
+        """
+        if self.teacher_confidence:
+            apart = apart * followed.detach().amax(dim=(1, 2)).to(apart)
+        counts = labels == 1 if self.frames == "smoke" else torch.ones_like(labels).bool()
+        return self.weight * masked_mean(apart, counts)
 
     def apart(self, student: Tensor, teacher: Tensor, *, teacher_learns: bool = False) -> Tensor:
         """Measure how far maps (B, C, h, w) of student and teacher are from each other: (B,).

@@ -50,8 +50,8 @@ class EquivarianceLoss(ClassificationLoss):
       the refinement from making everything alike: it must agree with the other view's activations.
 
     Both terms count frames labelled smoke only. Strengths lie in [0, 1], so er does too, and ecr
-    lies in [0, 2]. Gradients reach the plain activations by both terms, and the pixel-correlation
-    module by ecr only. BatchNorm sees both views, so its averages are of both sizes.
+    lies in [0, 2]. Plain activations learn by er only and the pixel-correlation module by ecr only,
+    in which P and P' are held fixed. BatchNorm sees both views, so its averages are of both sizes.
 
     Args:
         balance: Whether training draws smoke and smoke-free frames equally often.
@@ -69,7 +69,8 @@ class EquivarianceLoss(ClassificationLoss):
     References:
         Wang et al., "Self-supervised Equivariant Attention Mechanism for Weakly Supervised
         Semantic Segmentation", CVPR 2020: weights 1, scale 0.3 of 448 pixels, the 20 % hardest.
-        The logistic strength and the drawn scale are ours.
+        The logistic strength and the drawn scale are ours; the loss of the refined maps' lowest
+        activations, which the authors' program adds to classification, is left out.
     """
 
     def __init__(
@@ -136,7 +137,10 @@ class EquivarianceLoss(ClassificationLoss):
         plain, refined = strengths(first, moved=True)
         other_plain, other_refined = strengths(second, moved=False)
         er = (plain - other_plain).abs().flatten(1).mean(dim=1)
-        crossed = [(refined - other_plain).abs(), (plain - other_refined).abs()]
+        crossed = [
+            (refined - other_plain.detach()).abs(),
+            (plain.detach() - other_refined).abs(),
+        ]
         ecr = sum((hardest(one, self.hard_share) for one in crossed), torch.zeros_like(er))
         return over_smoke(er, labels), over_smoke(ecr, labels)
 
