@@ -51,16 +51,11 @@ class EnsembleReader:
         others: Runs of the same frames.
 
     Raises:
-        ArtifactError: If a run was made of other frames.
+        ArtifactError: If a run was made of other frames, or is there twice.
     """
 
     def __init__(self, first: FinishedRun, others: Sequence[FinishedRun] = ()) -> None:
-        for other in others:
-            if other.manifest.inputs["frames"] != first.manifest.inputs["frames"]:
-                raise ArtifactError(
-                    f"{other.path} was made of other frames than {first.path}: an ensemble needs "
-                    "runs of the same frames"
-                )
+        check_ensemble([first, *others])
         self.first = EvidenceReader(first)
         self._readers = [self.first, *(EvidenceReader(other) for other in others)]
 
@@ -76,6 +71,33 @@ class EnsembleReader:
             total += at_frame_size(evidence, height, width)
         mean = (total / len(found)).astype(np.float32)
         return mean, float(np.mean([probability for _, probability in found]))
+
+
+def check_ensemble(runs: Sequence[FinishedRun]) -> None:
+    """Refuse runs whose evidence is not to be averaged.
+
+    Raises:
+        ArtifactError: If one was made of other frames than the first, or is the same as another:
+            it would count twice.
+    """
+    known: dict[str, Path] = {}
+    for run in runs:
+        if run.manifest.inputs["frames"] != runs[0].manifest.inputs["frames"]:
+            raise ArtifactError(
+                f"{run.path} was made of other frames than {runs[0].path}: an ensemble needs "
+                "runs of the same frames"
+            )
+        earlier = known.setdefault(run.fingerprint, run.path)
+        if earlier is not run.path:
+            raise ArtifactError(
+                f"{run.path} is the same run as {earlier}, whose evidence would count twice: "
+                "take it out of ensemble"
+            )
+
+
+def ensemble_inputs(others: Sequence[FinishedRun]) -> dict[str, str]:
+    """Name the runs whose evidence is averaged as inputs, in whatever order they were given."""
+    return {f"ensemble {i}": sha for i, sha in enumerate(sorted(run.fingerprint for run in others))}
 
 
 def load_classifier(run: FinishedRun) -> Classifier:

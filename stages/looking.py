@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from weakseg.models import Classifier
 from weakseg.refine import FrameContext
 from weakseg.stages.evidence import EnsembleReader, at_frame_size, image_of, load_classifier
 from weakseg.training import casting
+from weakseg.training.engine import choose_precision
 
 
 class Looker:
@@ -48,6 +50,13 @@ class Looker:
         return load_classifier(self._cams).to(self._device)
 
     @property
+    def _arithmetic(self) -> str:
+        """Name what a look computes in: `auto` is another on every device."""
+        on_cpu = self._device.type == "cpu"
+        precision = self._precision if on_cpu else choose_precision(self._precision, "cuda")
+        return f"{self._device.type} {precision}"
+
+    @property
     def _image_size(self) -> int:
         return int(self._cams.manifest.config["image_size"])
 
@@ -62,6 +71,7 @@ class Looker:
             at_frame_size(low, *pixels.shape[:2]),
             cache,
             functools.partial(self.look, frame, pixels.shape[0], pixels.shape[1]),
+            self._arithmetic,
         )
 
     def look(self, frame: Frame, height: int, width: int, recipe: CamRecipe) -> ScoreMap:
@@ -72,14 +82,50 @@ class Looker:
         Raises:
             ArtifactError: If the recipe's method is not the run's: its maps have another unit.
         """
-        own = str(self._cams.manifest.config["cam"]["method"])
-        if recipe.method != own:
-            raise ArtifactError(
-                f"the CAMs of {self._cams.path} are by method={own}, and their calibration does "
-                f"not hold for method={recipe.method}: set the step's method={own}"
-            )
+        _check_method(recipe.method, own=method_of(self._cams), source=str(self._cams.path))
         image = image_of(frame, None if recipe.window else self._image_size)
         with casting(self._precision, self._device):
             maps, _ = recipe.raw_cam(self._classifier, image[None].to(self._device))
         low = self.evidence.first.gated(maps[0].cpu().numpy(), frame.id)
         return at_frame_size(low, height, width)
+
+
+def method_of(run: FinishedRun) -> str:
+    """Give the method by which a stage-1 run has made its CAMs."""
+    return str(run.manifest.config["cam"]["method"])
+
+
+def check_looks(
+    steps: Mapping[str, Any], *, method: str, source: str, precision: str, device: torch.device
+) -> dict[str, str]:
+    """Refuse looks that cannot be, before there is a run; give what counts for those that can.
+
+    Args:
+        steps: Of the recipe, by their keys; those with a `recipe` look again.
+        method: By which the CAMs are made that the steps begin with.
+        source: Who makes those CAMs, for the message.
+        precision: Of the looks, as `FitSettings` has it.
+        device: Where they are computed.
+
+    Returns:
+        The precision, if a step looks and it is not `auto`: an input of the run.
+
+    Raises:
+        ArtifactError: If a step looks by another method.
+        ValueError: If the device cannot compute in this precision.
+    """
+    looking = [step for step in steps.values() if hasattr(step, "recipe")]
+    for step in looking:
+        _check_method(step.method, own=method, source=source)
+    if not looking:
+        return {}
+    choose_precision(precision, device.type)
+    return {} if precision == "auto" else {"precision of looks": precision}
+
+
+def _check_method(method: str, *, own: str, source: str) -> None:
+    if method != own:
+        raise ArtifactError(
+            f"the CAMs of {source} are by method={own}, and their calibration does not hold for "
+            f"method={method}: set the step's method={own}"
+        )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from weakseg.artifacts import (
     FinishedRun,
@@ -22,7 +23,8 @@ from weakseg.plans import Stage2Plan
 from weakseg.refine import ThresholdChoice
 from weakseg.stages.consistency import initial_weights, student_cams, student_figures
 from weakseg.stages.cutting import choose_threshold, cut_masks
-from weakseg.stages.looking import Looker
+from weakseg.stages.evidence import check_ensemble, ensemble_inputs
+from weakseg.stages.looking import Looker, check_looks, method_of
 from weakseg.stages.pages import overlay_sheet, pseudo_masks_page
 from weakseg.stages.refining import refine_frames, write_stand_ins
 from weakseg.stages.scores import THRESHOLD, mask_path
@@ -41,8 +43,11 @@ def run(plan: Stage2Plan, config: Mapping[str, Any]) -> Path:
     inputs = {"frames": cams.manifest.inputs["frames"], "stage1": cams.manifest.fingerprint}
     inputs |= {f"weights of {name}": sha for name, sha in _weights(plan.refine.steps).items()}
     ensemble = [find_run(other, kind="stage1", beside=plan.output) for other in plan.ensemble]
-    inputs |= {f"ensemble {i}": other.manifest.fingerprint for i, other in enumerate(ensemble)}
+    # A student takes the place of `cams`, which may then stand beside it.
+    check_ensemble(ensemble if plan.consistency.mode != "none" else [cams, *ensemble])
+    inputs |= ensemble_inputs(ensemble)
     inputs |= initial_weights(plan, cams)
+    inputs |= _looks(plan, cams, device)
     inputs |= starting_weights(plan, teacher)
     with at_work(plan, config, kind="stage2", inputs=inputs, data=cams.manifest.data) as work:
         if not work.run.is_complete:
@@ -89,6 +94,18 @@ def run(plan: Stage2Plan, config: Mapping[str, Any]) -> Path:
             log.info("threshold %.3f by %s", choice.threshold, choice.rule)
             log.info("report: %s", work.run.report_path)
         return work.run.path
+
+
+def _looks(plan: Stage2Plan, cams: FinishedRun, device: torch.device) -> dict[str, str]:
+    """Check the steps that look again against what makes the CAMs; give what counts for them."""
+    has_student = plan.consistency.mode != "none"
+    return check_looks(
+        plan.refine.steps,
+        method=plan.consistency.cam.method if has_student else method_of(cams),
+        source="the student" if has_student else str(cams.path),
+        precision=plan.hardware.precision,
+        device=device,
+    )
 
 
 def _weights(steps: Mapping[str, Any]) -> dict[str, str]:

@@ -239,6 +239,15 @@ def test_recipe_pixels_and_classifier_name_the_file(
     assert len(look.asked) == 7
 
 
+def test_what_was_seen_in_one_precision_is_not_taken_for_another(
+    plume: FrameArray, first: ScoreMap, look: Look, tmp_path: Path
+) -> None:
+    for precision in ("cuda 32-true", "cuda bf16-mixed", "cuda 32-true"):
+        seen = FrameContext("f1", PROBABILITY, first, tmp_path, look, look_precision=precision)
+        MultiScale()(plume, scores_of_smoke(first), seen)
+    assert len(look.asked) == 2
+
+
 @pytest.mark.parametrize("damage", ["empty", "cut", "garbage", "flipped", "foreign", "too high"])
 def test_a_damaged_file_is_made_anew(
     plume: FrameArray, first: ScoreMap, look: Look, tmp_path: Path, damage: str

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from doors import Chain, Doors
 
 from weakseg.arrays import FrameArray, Scores
 from weakseg.artifacts import FinishedRun, load_run, read_json, read_mask_ids, read_scores
+from weakseg.artifacts.manifest import Manifest
 from weakseg.artifacts.paths import RunPaths
 from weakseg.cam import CamRecipe
 from weakseg.data import Frame
@@ -21,10 +24,11 @@ from weakseg.data.quarantine import list_quarantine
 from weakseg.errors import ArtifactError, DataError
 from weakseg.labels import IGNORE, SMOKE
 from weakseg.plans import RefinePlan, Stage2Plan
-from weakseg.refine import Background, DenseCrf, FrameContext, Step
+from weakseg.refine import Background, DenseCrf, FrameContext, MultiScale, Step
 from weakseg.refine.step import scores_of_smoke
 from weakseg.stages import tally as tallies
-from weakseg.stages.looking import Looker
+from weakseg.stages.evidence import check_ensemble, ensemble_inputs
+from weakseg.stages.looking import Looker, check_looks
 from weakseg.stages.refining import LEARNT, phases_of, refine_frames, write_stand_ins
 from weakseg.stages.scores import SPEED, mask_path, score_path
 from weakseg.stages.tally import QUARANTINE, Tally
@@ -286,6 +290,77 @@ def test_looking_by_another_method_is_refused(cams: FinishedRun) -> None:
         context.look(CamRecipe(method="layer_cam"))
 
 
+def test_steps_that_cannot_look_are_refused_before_any_work() -> None:
+    cpu = torch.device("cpu")
+    views: dict[str, Step] = {"crf": DenseCrf(), "again": MultiScale(method="local")}
+
+    def check(steps: dict[str, Step], method: str, precision: str) -> dict[str, str]:
+        return check_looks(steps, method=method, source="RUN", precision=precision, device=cpu)
+
+    with pytest.raises(ArtifactError, match=r"CAMs of RUN are by method=layer_cam.*set the step's"):
+        check(views, "layer_cam", "32")
+    with pytest.raises(ValueError, match="precision 16 needs a GPU"):
+        check(views, "local", "16")
+    assert check({"crf": DenseCrf()}, "layer_cam", "16") == {}
+
+
+def test_precision_counts_where_a_step_looks_again() -> None:
+    def counts(steps: dict[str, Step], precision: str) -> dict[str, str]:
+        device = torch.device("cpu")
+        return check_looks(steps, method="local", source="RUN", precision=precision, device=device)
+
+    views: dict[str, Step] = {"again": MultiScale(method="local")}
+    assert counts(views, "bf16") != counts(views, "32")
+    # Runs of the default precision, and those without a second look, are what they were.
+    assert counts(views, "auto") == counts({"crf": DenseCrf()}, "bf16") == {}
+
+
+def test_context_names_the_precision_of_its_look(cams: FinishedRun) -> None:
+    frame, pixels = frames_of(cams)[0], np.zeros((48, 64, 3), np.uint8)
+    names = {
+        Looker(cams, torch.device("cpu"), precision=precision)
+        .context(frame, pixels, None)
+        .look_precision
+        for precision in ("32", "bf16")
+    }
+    assert len(names) == 2
+
+
+# ---- ensembles
+
+
+@dataclass(frozen=True)
+class Run:
+    """As much of a finished run as tells it from others."""
+
+    path: Path
+    fingerprint: str
+    frames: str = "same"
+
+    @property
+    def manifest(self) -> Any:
+        return SimpleNamespace(inputs={"frames": self.frames})
+
+
+def test_ensemble_refuses_a_run_that_is_there_twice_or_of_other_frames() -> None:
+    first, second, copy = Run(Path("a"), "1"), Run(Path("b"), "2"), Run(Path("c"), "1")
+    check_ensemble([first, second])  # type: ignore[list-item]
+    check_ensemble([])
+    with pytest.raises(ArtifactError, match=r"^c is the same run as a, .*out of ensemble"):
+        check_ensemble([first, second, copy])  # type: ignore[list-item]
+    with pytest.raises(ArtifactError, match=r"^a is the same run as a"):
+        check_ensemble([first, Run(Path("a"), "1")])  # type: ignore[list-item]
+    with pytest.raises(ArtifactError, match="b was made of other frames than a"):
+        check_ensemble([first, Run(Path("b"), "2", "other")])  # type: ignore[list-item]
+
+
+def test_order_of_an_ensemble_does_not_count() -> None:
+    runs = [Run(Path(name), sha) for name, sha in (("a", "2"), ("b", "1"), ("c", "3"))]
+    there, back = ensemble_inputs(runs), ensemble_inputs(runs[::-1])  # type: ignore[arg-type]
+    assert there == back
+    assert set(there.values()) == {"1", "2", "3"}
+
+
 # ---- the command
 
 
@@ -306,15 +381,23 @@ def test_command_that_goes_well_quarantines_nothing(
 
 
 def test_command_averages_an_ensemble(chain: Chain, doors: Doors, tmp_path: Path) -> None:
-    """A run beside itself is itself; the other run's fingerprint is on record."""
-    words = ("tracker=none", "refine=none", f"cams={chain.run_of('stage1')}")
-    other = f"ensemble=[{chain.run_of('stage1')}]"
+    """A run beside one of the same evidence is itself; beside itself it is refused at once."""
+    own, other = chain.run_of("stage1"), tmp_path / "other"
+    shutil.copytree(own, other)
+    manifest = Manifest.read(other)
+    replace(manifest, settings={**manifest.settings, "seed": 1}).write(other)
+    words = ("tracker=none", "refine=none", f"cams={own}")
     doors.must("stage2", *words, f"output={tmp_path}/a/alone", cwd=chain.root)
-    doors.must("stage2", *words, other, f"output={tmp_path}/a/both", cwd=chain.root)
-    alone, both = (load_run(tmp_path / "a" / name, kind="stage2") for name in ("alone", "both"))
-    assert both.manifest.inputs["ensemble 0"] == both.manifest.inputs["stage1"]
-    assert "ensemble 0" not in alone.manifest.inputs
-    for row, same in zip(alone.frames, both.frames, strict=True):
+    both = (*words, f"ensemble=[{other}]", f"output={tmp_path}/a/both")
+    doors.must("stage2", *both, cwd=chain.root)
+    runs = [load_run(tmp_path / "a" / name, kind="stage2") for name in ("alone", "both")]
+    assert runs[1].manifest.inputs["ensemble 0"] == load_run(other, kind="stage1").fingerprint
+    assert "ensemble 0" not in runs[0].manifest.inputs
+    for row, same in zip(runs[0].frames, runs[1].frames, strict=True):
         assert row == same
-        scores = [read_scores(score_path(run, row["id"])) for run in (alone, both)]
+        scores = [read_scores(score_path(run, row["id"])) for run in runs]
         np.testing.assert_array_equal(scores[0], scores[1])
+    twice = (*words, f"ensemble=[{own}]", f"output={tmp_path}/a/twice")
+    refused = doors.run("stage2", *twice, cwd=chain.root)
+    assert "is the same run as" in refused.sentence
+    assert not (tmp_path / "a/twice").exists()

@@ -104,8 +104,9 @@ def look_again(
 
 
 def _path(cache_dir: Path, recipe: CamRecipe, frame: FrameArray, context: FrameContext) -> Path:
-    """Name a file by the recipe, the pixels and, for the classifier, its first evidence."""
+    """Name a file by recipe, arithmetic, pixels and, for the classifier, its first evidence."""
     told = {**asdict(recipe), "shape": frame.shape, "probability": context.probability}
+    told["precision"] = context.look_precision
     told = {key: value for key, value in told.items() if key not in _DOES_NOT_MATTER}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(frame).tobytes())

@@ -28,6 +28,7 @@ class FrameContext:
         cache_dir: Where a step may keep what is costly to compute; None keeps nothing.
         look: Makes the evidence (H, W) of this frame by another recipe, calibrated and gated like
             `evidence`; None where no classifier is at hand.
+        look_precision: Names the arithmetic of `look`, and of what is kept of it.
     """
 
     frame_id: str
@@ -35,6 +36,7 @@ class FrameContext:
     evidence: ScoreMap
     cache_dir: Path | None = None
     look: Callable[[CamRecipe], ScoreMap] | None = None
+    look_precision: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a probability outside [0, 1] and evidence that is no map."""
