@@ -271,10 +271,13 @@ def test_devices_go_by_torchs_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert find_device("auto") == find_device("cpu") == torch.device("cpu")
-    assert find_device("cuda") == torch.device("cuda")
+    assert find_device("cuda") == find_device("gpu") == torch.device("cuda")
     with pytest.raises(ValueError, match="device=cuda:1, but torch sees 1"):
         find_device("cuda:1")
     with pytest.raises(ValueError, match="device must be auto"):
         find_device("toaster")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert find_device("auto") == torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ValueError, match="device=gpu, but torch sees 0 GPUs: take auto or cpu"):
+        find_device("gpu")

@@ -66,7 +66,7 @@ class ClipStep:
         look_alikes: What is mistaken for it: name of a class -> what that is called.
         scenery: Everything else, likewise.
         templates: Sentences with `{}` where a phrase goes.
-        device: "auto", "cpu" or as torch names it.
+        device: "auto", "cpu", "gpu" or as torch names it.
 
     References:
         Zhou, Loy and Dai, "Extract Free Dense Labels from CLIP", ECCV 2022, for the patches;

@@ -76,7 +76,7 @@ class SamStep:
         combine: "union" (SAM adds), "trim" (it cuts off) or "blend" (both), see `combine_scores`.
         weight: How far a mask moves a score, in [0, 1].
         floor: Evidence from which a pixel can lose nothing to SAM, in [0, 1].
-        device: Where SAM runs: "auto" (a GPU when there is one), "cpu" or as torch names it.
+        device: Where SAM runs: "auto" (a GPU when there is one), "cpu", "gpu" or as torch names it.
 
     References:
         Kirillov et al., "Segment Anything", ICCV 2023. The automatic masks, their acceptance and
