@@ -100,3 +100,32 @@ def test_a_copy_is_a_network_of_its_own(local: LocalClassifier) -> None:
     torch.nn.init.zeros_(twin.heads[0][-1].weight)
     images = torch.rand(1, 3, 64, 64)
     assert not torch.equal(twin(images), local(images))
+
+
+def test_gradients_of_a_vits_answer_reach_every_default_layer() -> None:
+    torch.manual_seed(0)
+    model = LocalClassifier(VIT, weights=None, image_size=64).eval()
+    assert model.default_layers() == list(model.levels)
+    images = torch.rand(1, 3, 64, 64)
+    for layer in model.default_layers():
+        maps, _ = CamRecipe(method="hires_cam", layers=[layer], flip=False).raw_cam(model, images)
+        assert maps.max() > 0
+    assert (
+        LocalClassifier(NAME, weights=None).default_layers()
+        == Classifier(NAME, weights=None).default_layers()
+    )
+
+
+def test_networks_of_one_picture_size_are_looked_at_in_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+    features = Classifier.features
+
+    def spy(self: Classifier, images: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(images.shape[-2:]))
+        return features(self, images)
+
+    monkeypatch.setattr(Classifier, "features", spy)
+    LocalClassifier("test_resnet", weights=None, image_size=96)
+    assert seen == [(96, 96)]

@@ -246,8 +246,9 @@ def _create(name: str, extras: dict[str, Any], *, file: str | None = None) -> nn
     options = {**extras, "pretrained": file is not None}
     if file is not None:
         options["pretrained_cfg_overlay"] = {"file": file, "custom_load": False}
-    # Only vision transformers know the first option; the others refuse it at once.
-    for sizes in ({"dynamic_img_size": True}, {}):
+    # Vision transformers know the first option, networks of windows the second; all others refuse
+    # both at once.
+    for sizes in ({"dynamic_img_size": True}, {"strict_img_size": False}, {}):
         try:
             return timm.create_model(_checked_name(name), **cast(Any, {**options, **sizes}))
         except TypeError as error:

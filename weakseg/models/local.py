@@ -12,7 +12,6 @@ from weakseg.models.classifiers import Classifier
 from weakseg.models.levels import level_maps
 from weakseg.models.pcm import PcmClassifier
 
-_PROBE_PIXELS = 64
 _COARSEST_FIRST_STRIDE = 8
 _VIT_LEVELS = 3
 _PLAIN_ONLY = ("pooling", "classes")
@@ -95,6 +94,14 @@ class LocalClassifier(Classifier):
         blocks = [round(depth * (i + 1) / _VIT_LEVELS) - 1 for i in range(_VIT_LEVELS)]
         return tuple(f"blocks.{block}" for block in sorted(set(blocks)))
 
+    def default_layers(self) -> list[str]:
+        """As `Classifier` for a CNN; of a ViT the levels, for all of them the answer is read from.
+
+        A head reads what its block gives: the norms inside the last block are on no way to the
+        heads of the shallower ones.
+        """
+        return super().default_layers() if self.patch_size is None else list(self.levels)
+
     def forward(self, images: Tensor) -> Tensor:
         """Give the layers' logits (B, L) in training, their mean (B, 1) in evaluation."""
         answers = torch.stack([self._pool(cell) for cell in self.cells(images)], dim=1)
@@ -120,8 +127,8 @@ class LocalClassifier(Classifier):
         return flat.topk(count, dim=1).values.mean(dim=1)
 
     def _probe_channels(self) -> list[int]:
-        """Run one small picture through, to learn how many channels each layer gives."""
-        side = _PROBE_PIXELS if self.patch_size is None else self.image_size
+        """Run one picture through, to learn how many channels each layer gives."""
+        side = self.image_size
         was_training = self.training
         self.eval()
         with torch.no_grad():
