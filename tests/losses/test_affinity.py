@@ -66,6 +66,14 @@ def test_costs_equal_a_double_loop(height: int, width: int, radius: int) -> None
     assert [float(loss[kind]) for kind in PAIR_KINDS] == pytest.approx(means)
 
 
+def test_no_pair_costs_less_than_nothing() -> None:
+    """However far apart unlike cells are."""
+    embedding = torch.tensor([[[[0.0, 1e3]]]])
+    sums, counts = pair_costs(embedding, torch.tensor([[[0, 1]]]), radius=2)
+    assert counts.tolist() == [0, 0, 1]
+    assert sums[2] == 0
+
+
 def test_gradient_is_exact() -> None:
     embedding, seeds = random_embedding(1, 3, 4, 5).requires_grad_(), random_seeds(1, 4, 5)
     assert torch.autograd.gradcheck(

@@ -59,9 +59,8 @@ def token_transitions(
 def middle_blocks(model: Classifier) -> list[str]:
     """Name the third of a ViT's blocks that follows its first quarter: 3 to 6 of 12.
 
-    Early blocks look at neighbours, late ones at whatever sums up the frame. With DeiT-Tiny, on
-    frames with smoke, walks by the attention of the fourth to the seventh block complete a plume
-    best; walks by all blocks, or by the later half, do it much worse.
+    Early blocks look at neighbours, whatever they show, and late ones at whatever sums up the
+    frame; in between, patches look at others of their kind.
     """
     depth = len(attention_modules(model))
     first = depth // 4

@@ -39,6 +39,10 @@ def attention_rollout(
     Every block passes on half of a token itself (the residual) and half of what it reads. Only the
     readers' rows of the matrix product are needed: vectors are rolled through the blocks.
 
+    It starts at the last block given, as if the answer were read there alone. A `LocalClassifier`
+    reads it at several depths: what its shallower heads look at is told only as far as the last
+    block looks through them. End with one of its levels to follow that one.
+
     Args:
         attentions: (B, N, N) each, the mean over heads.
         readers: Numbers of the reading tokens; their rows are averaged.

@@ -100,7 +100,8 @@ def pair_costs(embedding: Tensor, seeds: Tensor, *, radius: int) -> tuple[Tensor
             ]
         ).to(wide.dtype)  # (3, B, h', w')
         apart = distances(wide, dy, dx)
-        unlike = -torch.log(_SMALLEST_GAP - torch.expm1(-apart))
+        # The summand must not take cells that are far apart below a cost of 0.
+        unlike = -torch.log((_SMALLEST_GAP - torch.expm1(-apart)).clamp(max=1))
         costs = torch.stack([apart, apart, unlike])
         sums = sums + (costs * kinds).flatten(1).sum(dim=1)
         counts = counts + kinds.flatten(1).sum(dim=1)

@@ -19,7 +19,7 @@ from weakseg.models.encoders import load_encoder, weights_path
 from weakseg.models.resnet import move_stride_to_1x1
 from weakseg.models.weights import sha256_of_weights
 
-WEIGHTS_KEY = "refine.steps.affinity.weights"
+WEIGHTS_KEY = "the affinity step's weights"
 STRIDES = (4, 8, 16)
 
 
