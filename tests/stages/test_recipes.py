@@ -131,7 +131,7 @@ def finished(
     write_json(run.path / CALIBRATION, Calibration(0.0, 1.0, 1.0, 0.0).to_dict())
     for name, (raw, logit) in maps.items():
         write_cam(cam_path(run.cams, name), raw.astype(np.float32), logit)
-    manifest = Manifest("stage1", "complete", {}, {"frames": frames}, "0")
+    manifest = Manifest("stage1", "complete", {"name": folder.name}, {"frames": frames}, "0")
     return FinishedRun(folder, manifest, ())
 
 
