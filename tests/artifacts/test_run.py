@@ -249,6 +249,14 @@ def test_latest_run_leaves_runs_inside_runs_alone(tmp_path: Path) -> None:
     assert load_run(tmp_path / "stage2" / "student").manifest.kind == "stage1"
 
 
+def test_latest_run_leaves_the_runs_of_an_ablation_alone(tmp_path: Path) -> None:
+    for name in ("stage1/own", "ablation/full/stage1/row/seed0"):
+        with open_run(tmp_path / name) as run:
+            run.finish({})
+    (tmp_path / "ablation" / "full" / "ablation.json").write_text("{}")
+    assert latest_run(tmp_path, "stage1") == tmp_path / "stage1" / "own"
+
+
 def test_latest_run_tells_what_to_finish(tmp_path: Path) -> None:
     open_run(tmp_path / "c").close()
     with pytest.raises(ArtifactError, match=r"c holds stage1 CAMs, unfinished: finish it with"):

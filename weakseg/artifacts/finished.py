@@ -12,6 +12,9 @@ from weakseg.artifacts.manifest import COMPLETE, MANIFEST, Manifest
 from weakseg.artifacts.paths import RunPaths
 from weakseg.errors import ArtifactError
 
+ABLATION: Final = "ablation.json"
+"""What tells an ablation's folder, which holds runs of many kinds of settings."""
+
 PRODUCTS: Final[Mapping[str, tuple[str, str]]] = {
     "stage1": ("CAMs", "cams/*.npz"),
     "stage2": ("pseudo-masks", "masks/*.png"),
@@ -71,8 +74,8 @@ def load_run(path: Path | str, *, kind: str | None = None) -> FinishedRun:
 def latest_run(root: Path | str, kind: str) -> Path:
     """Find the run of `kind` below `root` that was completed last.
 
-    Runs inside another run's folder are its own affair (the student of a stage-2 run): they are
-    taken only by name.
+    Runs inside another run's folder are its own affair (the student of a stage-2 run), and so are
+    those inside an ablation's: they are taken only by name.
 
     Raises:
         ArtifactError: If there is none; the message says what to run, or to finish.
@@ -96,9 +99,9 @@ def latest_run(root: Path | str, kind: str) -> Path:
 
 
 def _is_nested(folder: Path, root: Path) -> bool:
-    """Say whether a run's folder lies in another run's folder below `root`."""
+    """Say whether a run's folder lies in another run's folder, or an ablation's, below `root`."""
     above = folder.relative_to(root).parents
-    return any((root / place / MANIFEST).exists() for place in above)
+    return any((root / place / name).exists() for place in above for name in (MANIFEST, ABLATION))
 
 
 def _read_or_none(folder: Path) -> Manifest | None:
