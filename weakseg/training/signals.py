@@ -1,4 +1,4 @@
-"""Turn SIGTERM and SIGINT into a flag that the training loop reads between steps."""
+"""Turn SIGTERM, SIGINT and SIGHUP into a flag that the training loop reads between steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from weakseg.errors import WeaksegError
 
 log = logging.getLogger(__name__)
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Interrupted(WeaksegError):
@@ -22,8 +22,9 @@ class Interrupted(WeaksegError):
 class StopFlag:
     """Remember that somebody asked to stop, so that work ends where it can be resumed.
 
-    As a context manager it takes over SIGTERM and SIGINT and gives them back at the end. The
-    handlers only set the flag; a second SIGINT raises KeyboardInterrupt, for the impatient.
+    As a context manager it takes over SIGTERM, SIGINT and SIGHUP (a terminal that is closed) and
+    gives them back at the end. The handlers only set the flag; a second SIGINT raises
+    KeyboardInterrupt, for the impatient. Where SIGHUP is ignored, as under nohup, it stays so.
     Outside the main thread, where Python allows no handlers, the flag can still be set by hand.
     """
 
@@ -50,6 +51,8 @@ class StopFlag:
         """Install the handlers."""
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
+                if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                    continue
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
