@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from weakseg.artifacts import ArtifactError, plain, read_json, write_json, write_text
-from weakseg.artifacts.manifest import installed_version, source_commit
+from weakseg.artifacts import ArtifactError, Manifest, plain, read_json, write_json, write_text
+from weakseg.artifacts.finished import ABLATION
+from weakseg.artifacts.manifest import COMPLETE, installed_version, source_commit
+from weakseg.checks import check_at_least
 from weakseg.data import DataError
 from weakseg.errors import WeaksegError
 from weakseg.plans import AblationPlan
@@ -25,10 +27,12 @@ from weakseg.stages.ablation_frames import (
 from weakseg.stages.ablation_page import write_page
 from weakseg.stages.ablation_results import (
     Result,
+    alike,
     all_results,
     figures_of,
     read_result,
     result_path,
+    up_to_date,
 )
 from weakseg.stages.ablation_running import (
     Terminal,
@@ -37,13 +41,20 @@ from weakseg.stages.ablation_running import (
     run_units,
     seconds_left,
 )
-from weakseg.stages.ablation_study import Study, Unit, read_shard, read_study, units_of_shard
+from weakseg.stages.ablation_study import (
+    Study,
+    Unit,
+    check_seeds,
+    read_shard,
+    read_study,
+    units_of_shard,
+)
 from weakseg.stages.ablation_table import write_tables
 from weakseg.training import StopFlag
 
 log = logging.getLogger(__name__)
 
-RECORD: Final = "ablation.json"
+RECORD: Final = ABLATION
 
 
 class UnitsFailed(WeaksegError):
@@ -53,19 +64,28 @@ class UnitsFailed(WeaksegError):
 def run(plan: AblationPlan, config: Mapping[str, Any]) -> Path:
     """Make what is missing of the table of `plan`, and write it; give the page's path.
 
+    A shard to which no unit fell, and which finds none finished, gives the folder.
+
     Raises:
+        ConfigurationError: If jobs, seeds, shard or the study make no sense.
         UnitsFailed: If some units could not be made, after everything else is written.
     """
     output = Path(os.path.abspath(plan.output))  # noqa: PTH100 - resolve() would follow links
+    check_at_least(1, jobs=plan.jobs)
+    check_seeds(plan.seeds)
     study = read_study(plan.study, weights=plan.weights, only=plan.only)
     shard = read_shard(plan.shard)
     kitchen = _kitchen(plan, study, output)
+    whole = read_study(plan.study, weights=plan.weights, only=[])
+    table = dataclasses.replace(kitchen, study=whole)
     failed: dict[Unit, str] = {}
     if not plan.collect_only:
         mine = units_of_shard(study, plan.seeds, shard)
         failed = make_units(plan, kitchen, mine)
-    whole = read_study(plan.study, weights=plan.weights, only=[])
-    page = collect(plan, dataclasses.replace(kitchen, study=whole), failed)
+        if not mine and not up_to_date(table, all_results(table))[0]:
+            log.info("shard %s has no unit: there are fewer chains of rows than shards", plan.shard)
+            return output
+    page = collect(plan, table, failed)
     log.info("table: %s; page: %s", page.with_suffix(".md"), page)
     if failed:
         raise UnitsFailed(_tell_failed(failed, kitchen))
@@ -88,13 +108,15 @@ def _kitchen(plan: AblationPlan, study: Study, output: Path) -> Kitchen:
             f"hardware.threads={threads}",
         ),
         threads=threads,
+        jobs=plan.jobs,
     )
 
 
 def _frames(plan: AblationPlan, output: Path) -> AblationFrames:
     """Choose the frames and write their index, or open those of an ablation begun before."""
     if plan.collect_only:
-        return frames_of_ablation(output, Path(read_json(output / RECORD)["root"]))
+        record = read_json(output / RECORD)
+        return frames_of_ablation(output, Path(record["root"]), record.get("frames", ""))
     if plan.data is None:
         raise DataError(
             "an ablation needs frames: give data=index data.index=FILE.csv with masks of the val "
@@ -112,7 +134,7 @@ def _frames(plan: AblationPlan, output: Path) -> AblationFrames:
     )
     if not chosen.judged:
         raise DataError("no frame of val has a mask: an ablation measures, so give mask_path")
-    write_json(output / RECORD, {"root": str(chosen.root)})
+    write_json(output / RECORD, {"root": str(chosen.root), "frames": chosen.content})
     return chosen
 
 
@@ -132,11 +154,13 @@ def make_units(plan: AblationPlan, kitchen: Kitchen, units: list[Unit]) -> dict[
     took: dict[Unit, float] = {}
 
     def make(unit: Unit) -> bool:
-        took[unit] = make_unit(kitchen, unit, fingerprints[unit], terminal)
+        is_new = not any(folder.exists() for folder in kitchen.folders(unit))
+        seconds = make_unit(kitchen, unit, fingerprints[unit], terminal)
+        if is_new:  # What was begun before says little of how long others take.
+            took[unit] = seconds
         return True
 
-    def tell(unit: Unit, done: int) -> None:
-        left = [one for one in missing if one not in took]
+    def tell(unit: Unit, done: int, left: Sequence[Unit]) -> None:
         rows = kitchen.study.rows
         seconds = seconds_left(left, took, group_of=lambda u: rows[u.row].group, jobs=plan.jobs)
         log.info("%s", progress_line(unit, done, len(missing), seconds))
@@ -161,6 +185,7 @@ def make_unit(kitchen: Kitchen, unit: Unit, made_by: str, terminal: Terminal) ->
     """Run a unit's commands and write its result; give the seconds it took."""
     steps = kitchen.steps(unit)
     log_file = log_path(kitchen.output, unit)
+    commit = source_commit()
     started = time.monotonic()
     run_steps(steps, log_file, terminal.run)
     seconds = time.monotonic() - started
@@ -172,7 +197,11 @@ def make_unit(kitchen: Kitchen, unit: Unit, made_by: str, terminal: Terminal) ->
         figures=plain(figures_of(kitchen, unit)),
         seconds=seconds,
         version=installed_version(),
-        git_commit=source_commit(),
+        git_commit=commit,
+        recipe=kitchen.recipe(unit.row),
+        frames=kitchen.frames.content,
+        threads=kitchen.threads,
+        jobs=kitchen.jobs,
     )
     write_json(result_path(kitchen.output, unit), result.to_json())
     return seconds
@@ -180,15 +209,19 @@ def make_unit(kitchen: Kitchen, unit: Unit, made_by: str, terminal: Terminal) ->
 
 def collect(plan: AblationPlan, kitchen: Kitchen, failed: Mapping[Unit, str]) -> Path:
     """Write the tables and the page from all that is finished, now or before, of any seed."""
-    results = all_results(kitchen)
+    sort_out = alike if plan.collect_only else up_to_date
+    results, stale = sort_out(kitchen, all_results(kitchen))
     log.info("%d units are finished", len(results))
+    if stale:
+        log.warning("stale, and left out: %s", ", ".join(map(str, stale)))
     if not results:
         if failed:
             raise UnitsFailed(_tell_failed(failed, kitchen))
         raise ArtifactError(f"{kitchen.output} holds no finished unit yet: leave collect_only out")
-    write_tables(kitchen, results, title=plan.study.title, failed=failed)
+    title = plan.study.title
+    write_tables(kitchen, results, title=title, failed=failed, stale=stale)
     return write_page(
-        kitchen, results, title=plan.study.title, pictures=plan.pictures, failed=failed
+        kitchen, results, title=title, pictures=plan.pictures, failed=failed, stale=stale
     )
 
 
@@ -214,10 +247,17 @@ def _missing(
         result = read_result(result_path(kitchen.output, unit))
         if result is None or result.fingerprint != fingerprints[unit]:
             missing.add(unit)
-        parent = kitchen.study.parent(unit)
-        if unit in missing and parent is not None and not kitchen.cams_of(parent).is_dir():
-            missing.add(parent)
+        if unit in missing:
+            sources = kitchen.study.builds_on(unit)
+            missing |= {one for one in sources if not _is_complete(kitchen.cams_of(one))}
     return [unit for unit in units if unit in missing]
+
+
+def _is_complete(folder: Path) -> bool:
+    try:
+        return Manifest.read(folder).status == COMPLETE
+    except ArtifactError:
+        return False
 
 
 def _tell_failed(failed: Mapping[Unit, str], kitchen: Kitchen) -> str:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from weakseg.artifacts import fingerprint
 from weakseg.artifacts.manifest import installed_version
-from weakseg.data import sha256_of
 from weakseg.stages.ablation_frames import AblationFrames
 from weakseg.stages.ablation_study import Row, Study, Unit
-
-_UNQUOTED: Final = re.compile(r"[\w./:@%+~-]*", re.ASCII)
-_HARDWARE: Final = ("hardware.accelerator=", "hardware.threads=", "hardware.workers=")
+from weakseg.stages.ablation_words import (
+    counts,
+    files_in,
+    merged,
+    quoted,
+    runs_anywhere,
+    shortened,
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Kitchen:
         stage2: The same of every stage 2.
         hardware: Words that say where a command runs.
         threads: Of one command.
+        jobs: Commands at once.
+        hashes: Path -> hash of the weights that were hashed already.
     """
 
     study: Study
@@ -61,6 +65,8 @@ class Kitchen:
     stage2: tuple[str, str]
     hardware: tuple[str, ...] = ()
     threads: int = 1
+    jobs: int = 1
+    hashes: dict[Path, str] = field(default_factory=dict, repr=False, compare=False)
 
     def stage1_folder(self, unit: Unit) -> Path:
         """Say where the stage-1 run of a unit lies."""
@@ -69,6 +75,11 @@ class Kitchen:
     def stage2_folder(self, unit: Unit) -> Path:
         """Say where the stage-2 run of a unit lies."""
         return self.output / "stage2" / unit.row / f"seed{unit.seed}"
+
+    def folders(self, unit: Unit) -> list[Path]:
+        """Say where the runs of a unit lie, those of what it builds on left out."""
+        first = [self.stage1_folder(unit)] if self.study.rows[unit.row].stage1 else []
+        return [*first, self.stage2_folder(unit)]
 
     def cams_for(self, unit: Unit) -> Path:
         """Say whose CAMs the stage 2 of a unit starts from."""
@@ -96,6 +107,8 @@ class Kitchen:
         if row.also:
             words["ensemble"] = f"[{quoted(str(self.cams_of(Unit(row.also, unit.seed))))}]"
         settings = merged(self.stage2[0], row.stage2, self.stage2[1])
+        if not any(word.startswith("cache=") for word in settings):
+            words["cache"] = str(self.output / "cache")  # What rows and seeds have in common.
         found.append(Step("stage2", "stage2", (*self._on_hardware(settings), *_given(words))))
         return found + [self._measure(unit, split) for split in self.frames.judged]
 
@@ -132,18 +145,28 @@ class Kitchen:
         return Step(f"measure-{split}", "evaluate", (*_given(words), *self.hardware))
 
     def fingerprint(self, unit: Unit) -> str:
-        """Hash all that a unit's figures depend on, as far as it is known without running it."""
+        """Hash all that a unit's figures depend on, as far as it is known without running it.
+
+        That is its commands and those of what it builds on, the bytes of weights, frames and
+        masks, and the version; not the defaults of the commands, which their runs check.
+        """
         steps = self.steps(unit)
         parent = self.study.parent(unit)
         return fingerprint(
             {
-                "commands": [(step.command, self.portable(step.words)) for step in steps],
+                "commands": [
+                    (step.command, self.portable(filter(counts, step.words))) for step in steps
+                ],
                 "parent": self.fingerprint(parent) if parent is not None else None,
-                "files": files_in(word for step in steps for word in step.words),
-                "frames": [sha256_of(self.frames.index), sha256_of(self.frames.truth)],
+                "files": files_in((word for step in steps for word in step.words), self.hashes),
+                "frames": self.frames.content,
                 "version": installed_version(),
             }
         )
+
+    def recipe(self, row: str) -> str:
+        """Hash how a row is made, whatever the seed: only such units go into one mean."""
+        return self.fingerprint(Unit(row, 0))
 
     def portable_line(self, step: Step) -> str:
         """Give a command as it is typed, the folders of this machine replaced by names."""
@@ -152,57 +175,7 @@ class Kitchen:
     def portable(self, words: Iterable[str]) -> list[str]:
         """Give the words without what another machine, or another folder, would change."""
         places = {str(self.output): "OUT", str(self.frames.root): "FRAMES"}
-        kept = [word for word in words if not word.startswith(_HARDWARE)]
-        return [shortened(word, places) for word in kept]
-
-
-def merged(*settings: str) -> list[str]:
-    """Join settings as they are typed; of a key given twice, the later one counts.
-
-    A value that names a file of yours is quoted as Hydra wants it.
-    """
-    chosen: dict[str, str] = {}
-    for text in settings:
-        for word in shlex.split(text):
-            key, equals, value = word.partition("=")
-            bare = key.lstrip("+~")
-            chosen.pop(bare, None)
-            is_file = equals and not _UNQUOTED.fullmatch(value) and Path(value).exists()
-            chosen[bare] = f"{key}={quoted(value)}" if is_file else word
-    return list(chosen.values())
-
-
-def quoted(value: str) -> str:
-    """Quote a value for Hydra where its grammar asks for it."""
-    if _UNQUOTED.fullmatch(value):
-        return value
-    # Only before a quote does a backslash mean anything there.
-    inside = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value)
-    return f"'{inside}'"
-
-
-def shortened(word: str, places: Mapping[str, str]) -> str:
-    """Replace the folders of one machine by names; files elsewhere keep their own name alone."""
-    key, equals, value = word.partition("=")
-    if value.startswith("[/"):
-        return f"{key}=[{shortened('=' + value[1:-1], places)[1:]}]"
-    for folder, name in places.items():
-        if value.strip("'") == folder or value.strip("'").startswith(f"{folder}/"):
-            return key + equals + name + value.strip("'").removeprefix(folder)
-    if equals and value.strip("'").startswith("/"):
-        return key + equals + Path(value.strip("'")).name
-    return word
-
-
-def files_in(words: Iterable[str]) -> dict[str, str]:
-    """Hash the weights that the words name, so that other weights of the same name count."""
-    values = {word.partition("=")[2].strip("'") for word in words}
-    paths = [Path(value) for value in values if "." in value]
-    return {
-        path.name: sha256_of(path)
-        for path in sorted(paths)
-        if path.suffix != ".csv" and path.is_file()
-    }
+        return [shortened(word, places) for word in words if runs_anywhere(word)]
 
 
 def _given(words: Mapping[str, str]) -> list[str]:

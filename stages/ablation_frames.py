@@ -6,15 +6,15 @@ import csv
 import io
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from weakseg.artifacts import ArtifactError, write_text
-from weakseg.data import DataError, Frame, IndexSource
+from weakseg.artifacts import ArtifactError, fingerprint, write_text
+from weakseg.data import DataError, Frame, IndexSource, dataset_fingerprint, sha256_of
 from weakseg.labels import SMOKE
 from weakseg.stages.measuring import known_masks
 from weakseg.stages.work import require_both_labels
@@ -35,6 +35,7 @@ class AblationFrames:
         root: Folder that their paths start from.
         counts: (split, label) -> frames.
         judged: Splits that hold a mask.
+        content: Hash of what is in the frames and in their masks.
     """
 
     index: Path
@@ -42,6 +43,7 @@ class AblationFrames:
     root: Path
     counts: Mapping[tuple[str, int], int]
     judged: Sequence[str]
+    content: str = ""
 
     def source(self, *, with_masks: bool) -> IndexSource:
         """Give the frames as a source."""
@@ -121,27 +123,66 @@ def write_frames_of_ablation(
     """Write the index of the stages, and the one with masks beside it.
 
     Raises:
-        ArtifactError: If the folder holds an ablation of other frames.
-        DataError: If `train_masks` fits no training frame, or is ambiguous.
+        ArtifactError: If the folder holds an ablation of other frames, or against other masks.
+        DataError: If `train_masks` fits no training frame, or is ambiguous; if a frame or a mask
+            cannot be read.
     """
     root = Path(str(data.get("root") or data["folder"]))
     masks = known_masks(data)
     if train_masks is not None:
         masks |= masks_by_name([f for f in frames if f.split == "train"], Path(train_masks))
     index, truth = output / INDEX, output / TRUTH
-    text = _as_csv(frames, root)
-    if index.exists() and index.read_text(encoding="utf-8") != text and not overwrite:
-        raise ArtifactError(
-            f"{output} holds an ablation of other frames: choose another output folder, or "
+    texts = {index: _as_csv(frames, root), truth: _as_csv(frames, root, masks)}
+    changed = [p for p, text in texts.items() if p.exists() and p.read_text("utf-8") != text]
+    if changed and not overwrite:
+        raise ArtifactError(_refusal(output, masks_only=index not in changed))
+    for path, text in texts.items():
+        write_text(path, text)
+    return frames_of_ablation(output, root, content_of(frames, masks, texts.values()))
+
+
+def _refusal(output: Path, *, masks_only: bool) -> str:
+    if masks_only:
+        return (
+            f"{output} holds an ablation that was measured against other masks: give train_masks= "
+            "and the masks of the index as before, choose another output folder, or "
             "overwrite=true to measure everything anew"
         )
-    write_text(index, text)
-    write_text(truth, _as_csv(frames, root, masks))
-    return frames_of_ablation(output, root)
+    return (
+        f"{output} holds an ablation of other frames: choose another output folder, or "
+        "overwrite=true to measure everything anew"
+    )
 
 
-def frames_of_ablation(output: Path, root: Path) -> AblationFrames:
-    """Open the frames of an ablation that was started before."""
+def content_of(frames: Sequence[Frame], masks: Mapping[Path, Path], texts: Iterable[str]) -> str:
+    """Hash the lists of frames, the frames' bytes and their masks' bytes.
+
+    Args:
+        frames: Of the ablation.
+        masks: Frame path -> mask path; those of other frames do not count.
+        texts: The lists.
+
+    Raises:
+        DataError: If a frame or a mask cannot be read.
+    """
+    judged = [(frame.id, masks[frame.path]) for frame in frames if frame.path in masks]
+    return fingerprint(
+        {
+            "lists": list(texts),
+            "frames": dataset_fingerprint(frames),
+            "masks": sorted((name, sha256_of(mask)) for name, mask in judged),
+        }
+    )
+
+
+def frames_of_ablation(output: Path, root: Path, content: str = "") -> AblationFrames:
+    """Open the frames of an ablation that was started before.
+
+    Args:
+        output: The ablation's folder.
+        root: Folder that the frames' paths start from.
+        content: Hash of what is in them, where it is known.
+    """
     truth = IndexSource(str(output / TRUTH), str(root))
     frames, masks = truth.frames(), known_masks(truth.settings())
     judged = {frame.split for frame in frames if frame.label == SMOKE and frame.path in masks}
@@ -151,6 +192,7 @@ def frames_of_ablation(output: Path, root: Path) -> AblationFrames:
         root=root,
         counts=Counter((frame.split, frame.label) for frame in frames),
         judged=[split for split in SPLITS if split in judged],
+        content=content,
     )
 
 

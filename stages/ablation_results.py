@@ -36,6 +36,8 @@ OF_RULE: Final = ("iou_per_image", "oracle_gap", "false_alarm_share", "threshold
 """Of the scores cut at the threshold that a rule chooses, in each split."""
 SPEEDS: Final = ("seconds_per_frame/", "frames_per_second/")
 SECONDS: Final = "seconds_per_image"
+FAILED_FRAMES: Final = "failed_frames"
+COLLAPSED: Final = "student/collapsed"
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,10 @@ class Result:
         seconds: The commands took, of the last start.
         version: Of weakseg.
         git_commit: Of its source; empty outside a checkout.
+        recipe: How its row is made, whatever the seed.
+        frames: Hash of the frames and masks.
+        threads: Of each command.
+        jobs: Commands at once.
     """
 
     unit: Unit
@@ -61,6 +67,10 @@ class Result:
     seconds: float
     version: str = ""
     git_commit: str = ""
+    recipe: str = ""
+    frames: str = ""
+    threads: int = 0
+    jobs: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Give it ready for JSON."""
@@ -74,6 +84,10 @@ class Result:
             "seconds": self.seconds,
             "version": self.version,
             "git_commit": self.git_commit,
+            "recipe": self.recipe,
+            "frames": self.frames,
+            "threads": self.threads,
+            "jobs": self.jobs,
         }
 
 
@@ -104,6 +118,41 @@ def all_results(kitchen: Kitchen) -> list[Result]:
     return sorted(results, key=lambda r: (list(kitchen.study.rows).index(r.unit.row), r.unit.seed))
 
 
+def up_to_date(kitchen: Kitchen, results: Sequence[Result]) -> tuple[list[Result], list[Unit]]:
+    """Part results from those of other settings, weights, frames, masks or versions.
+
+    Returns:
+        The results that the commands of today would give, and the units of the others.
+    """
+    kept = [one for one in results if one.fingerprint == kitchen.fingerprint(one.unit)]
+    return kept, [one.unit for one in results if one not in kept]
+
+
+def alike(kitchen: Kitchen, results: Sequence[Result]) -> tuple[list[Result], list[Unit]]:
+    """Part results from those of other frames, where the settings of today are not known.
+
+    Returns:
+        The results of the ablation's frames, and the units of the others.
+
+    Raises:
+        ArtifactError: If seeds of a row were made in different ways: they have no mean.
+    """
+    kept = [one for one in results if one.frames == kitchen.frames.content]
+    for name in kitchen.study.rows:
+        ways: dict[str, list[int]] = {}
+        for one in kept:
+            if one.unit.row == name:
+                ways.setdefault(one.recipe, []).append(one.unit.seed)
+        if len(ways) > 1:
+            told = " and ".join(f"seeds {', '.join(map(str, seeds))}" for seeds in ways.values())
+            raise ArtifactError(
+                f"{told} of {name} were made in different ways, and have no mean: start the "
+                "ablation without collect_only to make them alike, or delete those you do not "
+                f"want in {kitchen.output / 'units' / name}"
+            )
+    return kept, [one.unit for one in results if one not in kept]
+
+
 def figures_of(kitchen: Kitchen, unit: Unit) -> dict[str, float | None]:
     """Gather the figures of a unit from what its commands have written."""
     folder = kitchen.stage2_folder(unit)
@@ -112,7 +161,11 @@ def figures_of(kitchen: Kitchen, unit: Unit) -> dict[str, float | None]:
         measured = read_json(folder / "evaluation" / f"ablation-{split}.json")
         every = _of_split(measured["figures"]) | _by_rule(measured.get("by_rule", []))
         figures |= {f"{split}/{key}": value for key, value in every.items()}
-    figures["threshold"] = read_json(folder / "summary.json")["threshold"]
+    summary = read_json(folder / "summary.json")
+    figures["threshold"] = summary["threshold"]
+    for key in (FAILED_FRAMES, COLLAPSED):
+        if key in summary:
+            figures[key] = float(summary[key])
     return figures | _speeds(kitchen, unit)
 
 
@@ -136,13 +189,14 @@ def _by_rule(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
 
 def _speeds(kitchen: Kitchen, unit: Unit) -> dict[str, float | None]:
     """Give seconds and frames a second of all that is done to a frame, training left out."""
-    folder = kitchen.stage2_folder(unit)
-    row = kitchen.study.rows[unit.row]
-    cams = folder / "student" if row.makes_student else kitchen.cams_for(unit)
+    also = kitchen.study.rows[unit.row].also
+    runs = [(kitchen.cams_of(unit), ""), (kitchen.stage2_folder(unit), "")]
+    if also:  # The CAMs of both go by the same name.
+        runs.append((kitchen.cams_of(Unit(also, unit.seed)), f"/{also}"))
     found: dict[str, float | None] = {}
-    for run in (cams, folder):
+    for run, ending in runs:
         summary = read_json(run / "summary.json")
-        found |= {key: value for key, value in summary.items() if key.startswith(SPEEDS)}
+        found |= {f"{k}{ending}": v for k, v in summary.items() if k.startswith(SPEEDS)}
     seconds = [v for k, v in found.items() if k.startswith(SPEEDS[0]) and v is not None]
     return found | {SECONDS: math.fsum(seconds) if seconds else None}
 

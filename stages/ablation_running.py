@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,14 +26,32 @@ log = logging.getLogger(__name__)
 
 _POLL_SECONDS: Final = 0.2
 _TAIL_BYTES: Final = 20_000
+_PATIENCE_SECONDS: Final = 900.0
+_PAUSE_SECONDS: Final = 10.0
+_TIED: Final = """
+import ctypes, os, signal, sys
+try:
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, which outlives exec
+except (AttributeError, OSError):
+    pass  # Not Linux.
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the ablation has ended")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Becomes a command that the kernel asks to end when its parent dies, were it by kill -9."""
 
 
 class StepFailed(WeaksegError):
     """A command of a unit that ended badly: what it said, and where the rest stands."""
 
 
+def command_of(step: Step) -> list[str]:
+    """Give the words that start a command."""
+    return [sys.executable, "-m", f"weakseg.{step.command}", *step.words]
+
+
 class Terminal:
-    """Start commands as processes, and stop them all on request.
+    """Start commands as processes, and stop them all on request; none outlives this process.
 
     Args:
         environment: Added to that of this process.
@@ -49,14 +69,14 @@ class Terminal:
         Raises:
             Interrupted: If all were stopped before it could start.
         """
-        words = [sys.executable, "-m", f"weakseg.{step.command}", *step.words]
+        tied = [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid())]
         with log_file.open("ab") as said:
             with self._lock:
                 if self._is_stopped:
                     raise Interrupted("stopped before the next command")
                 # A session of its own: Ctrl-C reaches it through `stop`, once.
                 process = subprocess.Popen(
-                    words,
+                    [*tied, *command_of(step)],
                     stdin=subprocess.DEVNULL,
                     stdout=said,
                     stderr=subprocess.STDOUT,
@@ -78,24 +98,44 @@ class Terminal:
                 process.terminate()
 
     def kill(self) -> None:
-        """End every running command at once; what each has finished is on disk."""
+        """End every running command and its helpers at once; what is finished is on disk."""
         with self._lock:
             self._is_stopped = True
             for process in self._live:
-                process.kill()
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
-def run_steps(steps: Sequence[Step], log_file: Path, run: Callable[[Step, Path], int]) -> None:
+def run_steps(
+    steps: Sequence[Step],
+    log_file: Path,
+    run: Callable[[Step, Path], int],
+    *,
+    patience: float = _PATIENCE_SECONDS,
+    pause: float = _PAUSE_SECONDS,
+) -> None:
     """Run the commands of a unit, one after the other.
 
-    A run folder that was made with other settings is made again: it is the ablation's own.
+    A run folder that was made with other settings is made again: it is the ablation's own. One
+    that is in use is waited for: a command of an ablation that was killed saves its state first.
+
+    Args:
+        steps: The commands.
+        log_file: Takes what they say.
+        run: Runs one and gives its exit code.
+        patience: Seconds to wait for a folder in use.
+        pause: Seconds between looks at it.
 
     Raises:
         StepFailed: At the first that ends badly.
     """
     log_file.parent.mkdir(parents=True, exist_ok=True)
     for step in steps:
+        deadline = time.monotonic() + patience
         code = _say_and_run(step, log_file, run)
+        while code and _is_in_use(log_file) and time.monotonic() < deadline:
+            time.sleep(pause)
+            code = _say_and_run(step, log_file, run)
         if code and step.command != "evaluate" and _was_made_otherwise(log_file):
             again = Step(step.name, step.command, (*step.words, "overwrite=true"))
             code = _say_and_run(again, log_file, run)
@@ -119,8 +159,16 @@ def _tail(log_file: Path) -> list[str]:
 
 
 def _was_made_otherwise(log_file: Path) -> bool:
+    return " run made otherwise (" in _last_error(log_file)
+
+
+def _is_in_use(log_file: Path) -> bool:
+    return " is in use by another run (" in _last_error(log_file)
+
+
+def _last_error(log_file: Path) -> str:
     said = [line for line in _tail(log_file) if line.startswith("error: ")]
-    return bool(said) and " run made otherwise (" in said[-1]
+    return said[-1] if said else ""
 
 
 def _last_word(log_file: Path, code: int) -> str:
@@ -141,7 +189,7 @@ def run_units(
     make: Callable[[Unit], bool],
     stop: StopFlag,
     on_stop: Callable[[], None],
-    on_end: Callable[[Unit, int], None] = lambda unit, done: None,
+    on_end: Callable[[Unit, int, Sequence[Unit]], None] = lambda unit, done, left: None,
 ) -> dict[Unit, str]:
     """Make the units, `jobs` at once, each after the one it builds on.
 
@@ -152,7 +200,7 @@ def run_units(
         make: Makes one; False if there was nothing to do. Its `WeaksegError`s are the unit's own.
         stop: Ends the work.
         on_stop: Called at the end, to stop what is running still.
-        on_end: Called with a unit that is finished, and how many are.
+        on_end: Called with a unit that is finished, how many are, and which can still become so.
 
     Returns:
         Unit -> why it could not be made, for those that could not.
@@ -166,10 +214,7 @@ def run_units(
     running: dict[Future[bool], Unit] = {}
     with ThreadPoolExecutor(max_workers=jobs) as pool, _at_the_end(on_stop):
         while (waiting or running) and not stop.is_set:
-            for unit in [unit for unit in waiting if study.parent(unit) in failed]:
-                waiting.remove(unit)
-                failed[unit] = f"{study.parent(unit)}, which it builds on, failed"
-            ready = [u for u in waiting if (p := study.parent(u)) not in todo or p in done]
+            ready = [u for u in waiting if not (todo - done).intersection(study.builds_on(u))]
             for unit in ready[: jobs - len(running)]:
                 waiting.remove(unit)
                 running[pool.submit(make, unit)] = unit
@@ -179,16 +224,30 @@ def run_units(
                 problem = _problem(future)
                 if problem is None:
                     done.add(unit)
-                    on_end(unit, len(done))
+                    on_end(unit, len(done), [*running.values(), *waiting])
                 elif not stop.is_set:
                     failed[unit] = problem
                     log.warning("%s failed: %s", unit, problem)
+                    failed |= _without_hope(study, waiting, failed)
     if stop.is_set:
         raise Interrupted(
             f"stopped by {stop.reason} after {len(done)} of {len(todo)} units: "
             "run the same command again to go on from there"
         )
     return failed
+
+
+def _without_hope(
+    study: Study, waiting: deque[Unit], failed: Mapping[Unit, str]
+) -> dict[Unit, str]:
+    """Take out of `waiting` what builds on a unit that failed, however far away."""
+    found: dict[Unit, str] = {}
+    for unit in list(waiting):  # Each comes after what it builds on.
+        broken = [one for one in study.builds_on(unit) if one in failed or one in found]
+        if broken:
+            waiting.remove(unit)
+            found[unit] = f"{broken[0]}, which it builds on, failed"
+    return found
 
 
 @contextmanager

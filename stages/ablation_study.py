@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from weakseg.plans import StudyPlan
+from weakseg.stages.ablation_words import safely_quoted
 from weakseg.targets import ConfigurationError
 
 GROUPS: Final = ("baseline", "consistency", "step", "combination", "rounds")
@@ -103,6 +104,11 @@ class Study:
         of = self.rows[unit.row].of
         return Unit(of, unit.seed) if of else None
 
+    def builds_on(self, unit: Unit) -> list[Unit]:
+        """Give the units whose CAMs it takes: its parent's, and those it averages in."""
+        row = self.rows[unit.row]
+        return [Unit(name, unit.seed) for name in (row.of, row.also) if name]
+
     def root(self, unit: Unit) -> Unit:
         """Give the unit at the start of the chain."""
         return Unit(self.lineage(unit.row)[-1].name, unit.seed)
@@ -119,7 +125,7 @@ def read_study(plan: StudyPlan, *, weights: Mapping[str, str | None], only: Sequ
     Raises:
         ConfigurationError: If a row is misspelt, builds on none that is there, or on itself.
     """
-    rows = _by_name([_row(item) for item in plan.rows])
+    rows = _by_name([_row(item, weights) for item in plan.rows])
     for name in only:
         _must_know(name, rows, "only")
     ordered = _ordered(rows)
@@ -175,7 +181,19 @@ def units_of_shard(study: Study, seeds: Sequence[int], shard: tuple[int, int]) -
     return [unit for unit in study.units(seeds) if study.root(unit) in chosen]
 
 
-def _row(item: Any) -> Row:
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Refuse seeds that make no table.
+
+    Raises:
+        ConfigurationError: If there is none, or one stands there twice.
+    """
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise ConfigurationError(
+            f"seeds must be one or more different numbers from 0, such as [0,1,2], got {seeds}"
+        )
+
+
+def _row(item: Any, weights: Mapping[str, str | None]) -> Row:
     known = {one.name for one in fields(Row)}
     if not isinstance(item, Mapping) or not {"name", "group"} <= set(item):
         raise ConfigurationError(f"study.rows: a row needs a name and a group, got {item!r}")
@@ -188,6 +206,8 @@ def _row(item: Any) -> Row:
     values = {key: value for key, value in item.items() if value is not None}
     if isinstance(values.get("needs"), str):
         values["needs"] = [values["needs"]]
+    for stage in {"stage1", "stage2"} & set(values):
+        values[stage] = safely_quoted(values[stage], weights.values())
     return Row(**values)
 
 

@@ -11,6 +11,8 @@ from typing import Any, Final
 from weakseg.artifacts import write_text
 from weakseg.stages.ablation_commands import Kitchen
 from weakseg.stages.ablation_results import (
+    COLLAPSED,
+    FAILED_FRAMES,
     RULE,
     SECONDS,
     Line,
@@ -33,8 +35,12 @@ SHOWN: Final = (
     ("train/false_alarm_share", "false alarms, train"),
     ("val/auroc", "AUROC, val"),
     (SECONDS, "s/image"),
+    (FAILED_FRAMES, "failed frames"),
+    (COLLAPSED, "collapsed"),
 )
 """The columns of the short table."""
+_TROUBLES: Final = (FAILED_FRAMES, COLLAPSED)
+"""Columns that are shown where there is any; the CSV files always have them."""
 LEGEND: Final = (
     "IoU is the mean over frames with smoke of the IoU of their pseudo-masks, at the threshold "
     "that the row itself chose without masks. A pseudo-mask leaves out specks and what lies close "
@@ -42,8 +48,8 @@ LEGEND: Final = (
     "which only masks can tell, and the gap is between these two. Pooled counts all pixels as one "
     "frame's. False alarms: share of the smoke-free frames with more than 0.1 % called smoke. "
     "Mean ± sample standard deviation over seeds. Seconds a frame are of CAMs and refinement, "
-    "without training. No mask had a part in making or choosing anything, and test frames were "
-    "left out altogether."
+    "without training, with the threads and commands at once that are named above. No mask had a "
+    "part in making or choosing anything, and test frames were left out altogether."
 )
 
 RULES_LEGEND: Final = (
@@ -53,13 +59,18 @@ RULES_LEGEND: Final = (
 
 
 def write_tables(
-    kitchen: Kitchen, results: Sequence[Result], *, title: str, failed: Mapping[Unit, str]
+    kitchen: Kitchen,
+    results: Sequence[Result],
+    *,
+    title: str,
+    failed: Mapping[Unit, str],
+    stale: Sequence[Unit] = (),
 ) -> None:
     """Write `units.csv`, `ablation.csv` and `ablation.md`."""
     lines = lines_of(kitchen, results)
     write_text(kitchen.output / "units.csv", units_csv(results))
     write_text(kitchen.output / "ablation.csv", lines_csv(lines))
-    text = as_markdown(kitchen, lines, results, title=title, failed=failed)
+    text = as_markdown(kitchen, lines, results, title=title, failed=failed, stale=stale)
     write_text(kitchen.output / "ablation.md", text)
 
 
@@ -87,7 +98,12 @@ def lines_csv(lines: Sequence[Line]) -> str:
 
 def short_table(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
     """Give the columns and rows of the short table; figures that no row knows are left out."""
-    shown = [(key, name) for key, name in SHOWN if any(key in line.figures for line in lines)]
+    shown = [
+        (key, name)
+        for key, name in SHOWN
+        if any(key in line.figures for line in lines)
+        and (key not in _TROUBLES or any(line.mean(key) > 0 for line in lines))
+    ]
     columns = ["row", "seeds", *(name for _, name in shown)]
     rows = [
         [line.row, str(len(line.seeds)), *(told(line.figures.get(key)) for key, _ in shown)]
@@ -99,7 +115,8 @@ def short_table(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
 def rules_table(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
     """Give, for each row and rule, the IoU on val of its scores at the rule's threshold.
 
-    The last line is each rule's mean loss to the oracle over all rows. No rules, no rows.
+    The last line is each rule's mean loss to the oracle, over the rows in which every rule could
+    choose with every seed, so that the rules are compared on the same scores. No rules, no rows.
     """
     start, end = f"val/{RULE}", "/iou_per_image"
     keys = [key for key in _keys(line.figures for line in lines) if key.startswith(start)]
@@ -110,9 +127,17 @@ def rules_table(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
         [line.row, *(told(line.figures.get(f"{start}{rule}{end}")) for rule in rules)]
         for line in lines
     ]
-    gaps = [spread_of(line.mean(f"{start}{rule}/oracle_gap") for line in lines) for rule in rules]
-    rows.append(["mean gap to the oracle", *(told(Spread(g.mean, math.nan, 1)) for g in gaps)])
+    wanted = [f"{start}{rule}/oracle_gap" for rule in rules]
+    same = [line for line in lines if all(_is_whole(line, key) for key in wanted)]
+    gaps = [spread_of(line.mean(key) for line in same) for key in wanted]
+    name = f"mean gap to the oracle, {len(same)} of {len(lines)} rows"
+    rows.append([name, *(told(Spread(gap.mean, math.nan, 1)) for gap in gaps)])
     return ["row", *rules], rows
+
+
+def _is_whole(line: Line, key: str) -> bool:
+    """Say whether every seed of a row knows a figure."""
+    return key in line.figures and line.figures[key].count == len(line.seeds)
 
 
 def told(spread: Spread | None) -> str:
@@ -131,9 +156,12 @@ def by_group(lines: Sequence[Line]) -> dict[str, list[Line]]:
 
 
 def status_lines(
-    kitchen: Kitchen, results: Sequence[Result], failed: Mapping[Unit, str]
+    kitchen: Kitchen,
+    results: Sequence[Result],
+    failed: Mapping[Unit, str],
+    stale: Sequence[Unit] = (),
 ) -> list[str]:
-    """Say what was measured on, with which version, and what is missing."""
+    """Say what was measured on, with which version, what went wrong, and what is missing."""
     counts = kitchen.frames.counts
     told_frames = ", ".join(
         f"{split}: {counts[split, 1]} with smoke and {counts[split, 0]} without"
@@ -141,13 +169,35 @@ def status_lines(
     )
     versions = sorted({f"weakseg {r.version}" + _commit(r) for r in results})
     seeds = ", ".join(map(str, sorted({r.unit.seed for r in results})))
-    lines = [f"Frames: {told_frames}.", f"Seeds: {seeds}. {', '.join(versions)}."]
+    made = f"Seeds: {seeds}. {', '.join(versions)}.{_timing(results)}"
+    lines = [f"Frames: {told_frames}.", made, *_troubles(results)]
     if kitchen.study.left_out:
         told_rows = "; ".join(f"{name} ({why})" for name, why in kitchen.study.left_out.items())
         lines.append(f"Left out: {told_rows}.")
     if failed:
         lines.append(f"Failed: {', '.join(map(str, failed))}.")
+    if stale:
+        lines.append(
+            f"Stale: {', '.join(map(str, stale))}. They were made with other settings, weights, "
+            "frames, masks or another version, and have no part in the table."
+        )
     return lines
+
+
+def _troubles(results: Sequence[Result]) -> list[str]:
+    """Name the units in which frames failed or a student collapsed."""
+    broken = [f"{r.unit} ({count:.0f})" for r in results if (count := r.figures.get(FAILED_FRAMES))]
+    collapsed = [str(r.unit) for r in results if r.figures.get(COLLAPSED)]
+    lines = [f"Frames that a step failed on: {', '.join(broken)}."] if broken else []
+    return lines + ([f"Collapsed students: {', '.join(collapsed)}."] if collapsed else [])
+
+
+def _timing(results: Sequence[Result]) -> str:
+    ways = sorted({(r.threads, r.jobs) for r in results if r.threads})
+    told_ways = " or ".join(
+        f"threads: {threads}, commands at once: {jobs}" for threads, jobs in ways
+    )
+    return f" Timed with {told_ways}." if ways else ""
 
 
 def as_markdown(
@@ -157,9 +207,10 @@ def as_markdown(
     *,
     title: str,
     failed: Mapping[Unit, str],
+    stale: Sequence[Unit] = (),
 ) -> str:
     """Write the table with what it takes to make it again."""
-    parts = [f"# {title}", *status_lines(kitchen, results, failed), LEGEND]
+    parts = [f"# {title}", *status_lines(kitchen, results, failed, stale), LEGEND]
     for group, own in by_group(lines).items():
         parts.append(f"## {group.capitalize()}")
         parts.append(_markdown_table(*short_table(own)))

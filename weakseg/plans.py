@@ -127,8 +127,8 @@ class ConsistencyPlan:
         teacher_scales: Sizes at which a frozen teacher reads the frame, above 0.
         teacher_flip: Whether a frozen teacher reads the mirrored frame, too.
         loss: What the student is told beside the label.
-        classification: The loss of the labels.
-        lookalikes: How many false alarms the look-alike term remembers.
+        classification: The loss of the labels; not `EquivarianceLoss`, which needs two views.
+        lookalikes: How many false alarms the look-alike term remembers; at least 1 with that term.
         collapse_floor: Spread of maps or features below which they are flat, above 0.
         collapse_steps: Steps in a row after which flatness is a collapse, at least 1.
     """
@@ -284,7 +284,7 @@ class AblationPlan:
         resnet_v1: Whether `weights.resnet50` has its stride in the first 1x1 convolutions.
         stage1: Settings of every stage-1 run that win over those of the study.
         stage2: The same of every stage-2 run.
-        overwrite: Take other frames where an ablation of others stands, and measure them.
+        overwrite: Take other frames or masks where an ablation of others stands.
         collect_only: Write the tables of what is finished, and run nothing.
         pictures: Frames shown on the page.
     """

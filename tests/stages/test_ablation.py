@@ -7,26 +7,20 @@ import dataclasses
 import io
 import shutil
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import hydra
 import pytest
 import yaml
 from doors import STAGES, Doors
-from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf, open_dict
 
-from weakseg.artifacts import load_run, read_json
+from weakseg.artifacts import load_run, read_json, write_json
 from weakseg.data import DataError, IndexSource
 from weakseg.errors import ArtifactError
-from weakseg.launch import _rewrite_arguments, build_plan
-from weakseg.plans import AblationPlan, HardwarePlan, Stage1Plan, Stage2Plan, StudyPlan
+from weakseg.plans import AblationPlan, HardwarePlan, StudyPlan
 from weakseg.stages import ablation
-from weakseg.stages.ablation_commands import Step, merged
+from weakseg.stages.ablation_commands import Step
 from weakseg.stages.ablation_running import Terminal
-from weakseg.stages.ablation_study import read_study
-from weakseg.targets import refuse_foreign_code
+from weakseg.targets import ConfigurationError
 
 TINY = " ".join(word for word in STAGES["stage1"] if not word.startswith(("tracker", "hardware")))
 ROWS: list[dict[str, Any]] = [
@@ -168,6 +162,36 @@ def test_shards_make_what_is_theirs(made: Made, typist: Typist) -> None:
     assert typist.names() == []
 
 
+def test_shard_without_a_unit_ends_well_before_all_others(
+    made: Made, typist: Typist, tmp_path: Path
+) -> None:
+    folder = ablation.run(dataclasses.replace(made[0], shard="1/2", output=str(tmp_path)), {})
+    assert (typist.names(), folder) == ([], tmp_path)
+
+
+def test_plan_that_makes_no_sense_is_refused(made: Made) -> None:
+    with pytest.raises(ValueError, match="jobs must be at least 1"):
+        ablation.run(dataclasses.replace(made[0], jobs=0), {})
+    with pytest.raises(ConfigurationError, match="seeds must be"):
+        ablation.run(dataclasses.replace(made[0], seeds=[0, 0]), {})
+
+
+def test_result_of_other_settings_has_no_part_in_a_mean(made: Made, tmp_path: Path) -> None:
+    """As when one seed of three is made again with other settings."""
+    moved = tmp_path / "moved"
+    shutil.copytree(made[0].output, moved)
+    content = read_json(moved / "units" / "crf" / "seed0.json")
+    other = {**content, "seed": 1, "fingerprint": "other", "recipe": "other"}
+    write_json(moved / "units" / "crf" / "seed1.json", other)
+    plan = dataclasses.replace(made[0], output=str(moved), only=["local"])
+    ablation.run(plan, {})
+    rows = {row["row"]: row for row in read_csv(moved / "ablation.csv")}
+    assert (rows["local"]["seeds"], rows["crf"]["seeds"]) == ("1", "1")
+    assert "Stale: crf/seed1." in (moved / "ablation.md").read_text()
+    with pytest.raises(ArtifactError, match="seeds 0 and seeds 1 of crf were made in different"):
+        ablation.run(dataclasses.replace(plan, data=None, collect_only=True), {})
+
+
 def test_collecting_runs_nothing_and_needs_no_data(made: Made, typist: Typist) -> None:
     output = Path(made[0].output)
     before = (output / "ablation.csv").read_bytes()
@@ -211,6 +235,15 @@ def test_cams_that_were_deleted_are_made_again_only_if_they_are_needed(
     study = dataclasses.replace(study, rows=[*ROWS[:2], {**ROWS[1], "name": "more"}])
     ablation.run(dataclasses.replace(plan, study=study), {})
     assert asked == ["local", "more"]
+    asked.clear()
+    shutil.copytree(Path(made[0].output) / "stage1", tmp_path / "out" / "stage1")
+    ablation.run(dataclasses.replace(plan, study=study), {})
+    assert asked == ["more"]
+    manifest = tmp_path / "out" / "stage1" / "local" / "seed0" / "manifest.json"
+    write_json(manifest, {**read_json(manifest), "status": "interrupted"})
+    asked.clear()
+    ablation.run(dataclasses.replace(plan, study=study), {})
+    assert asked == ["local", "more"]
 
 
 def test_ablation_without_frames_or_masks_is_refused(
@@ -251,42 +284,3 @@ def test_command_makes_the_quick_study(tmp_path: Path, doors: Doors) -> None:
     rows = read_csv(tmp_path / "out" / "ablation.csv")
     assert [row["row"] for row in rows] == ["local", "local_crf"]
     assert yaml.safe_load((tmp_path / "out" / "ablation.json").read_text())["root"]
-
-
-@pytest.mark.parametrize("study", ["full", "quick"])
-def test_every_row_of_a_study_is_a_command_that_builds(study: str) -> None:
-    config = compose("ablation", [f"study={study}", "weights.sam=sam.st", "weights.clip=clip.st"])
-    plan = build_plan(AblationPlan, {**config, "data": None})
-    rows = read_study(plan.study, weights=plan.weights, only=[]).rows
-    asked = {
-        (stage, *merged(common, own))
-        for row in rows.values()
-        for stage, common, own in (
-            ("stage1", plan.study.stage1, row.stage1),
-            ("stage2", plan.study.stage2, row.stage2),
-        )
-        if own or stage == "stage2"
-    }
-    for stage, *words in sorted(asked):
-        settings = compose(stage, [*words, "output=out"])
-        refuse_foreign_code(settings)
-        built = hydra.utils.instantiate(settings, _convert_="all")
-        build_plan({"stage1": Stage1Plan, "stage2": Stage2Plan}[stage], built)
-
-
-def compose(command: str, words: list[str]) -> dict[str, Any]:
-    """Resolve a configuration as the command line would."""
-    plans = {"ablation": AblationPlan, "stage1": Stage1Plan, "stage2": Stage2Plan}
-    ConfigStore.instance().store(name=f"{command}_plan", node=plans[command])
-    with hydra.initialize_config_module("weakseg.conf", version_base="1.3"):
-        given = _rewrite_arguments(words, command)
-        config = hydra.compose(command, given, return_hydra_config=True)
-    HydraConfig.instance().set_config(config)
-    try:
-        with open_dict(config):
-            del config["hydra"]
-        if "data" in OmegaConf.missing_keys(config):
-            config.data = {}
-        return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    finally:
-        HydraConfig.instance().cfg = None

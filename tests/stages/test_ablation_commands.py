@@ -11,9 +11,10 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from weakseg.plans import StudyPlan
-from weakseg.stages.ablation_commands import Kitchen, files_in, merged, quoted
+from weakseg.stages.ablation_commands import Kitchen
 from weakseg.stages.ablation_frames import AblationFrames
 from weakseg.stages.ablation_study import Unit, read_study
+from weakseg.stages.ablation_words import files_in, merged, quoted, shortened, unquoted
 from weakseg.targets import ConfigurationError
 
 ROWS = [
@@ -111,9 +112,11 @@ def test_commands_can_be_pasted_into_a_terminal(kitchen: Kitchen) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["plain/a-b_c.1", "with space/x", "it's", "a=b (1),{c}", "", "a\\b", "a\\"]
+    "value",
+    ["plain/a-b_c.1", "with space/x", "it's", "a=b (1),{c}", "", "a\\b", "a\\", "a~b", "\\'"],
 )
 def test_quoted_value_reaches_hydra_whole(value: str) -> None:
+    assert unquoted(quoted(value)) == value
     (override,) = OverridesParser.create().parse_overrides([f"key={quoted(value)}"])
     assert override.value() == value
 
@@ -141,8 +144,22 @@ def test_only_what_changes_figures_counts(kitchen: Kitchen, tmp_path: Path) -> N
     assert elsewhere.fingerprint(unit) == before
     assert dataclasses.replace(kitchen, stage1=("tracker=none", "")).fingerprint(unit) != before
     assert kitchen.fingerprint(Unit("crf", 4)) != before
-    (tmp_path / "truth.csv").write_text("path,label,mask_path\nx,1,y\n")
-    assert kitchen.fingerprint(unit) != before
+    others = dataclasses.replace(kitchen.frames, content="of other masks")
+    assert dataclasses.replace(kitchen, frames=others).fingerprint(unit) != before
+
+
+@pytest.mark.parametrize(
+    "words", ["cache=/fast/disk", "tracker=tensorboard", "report_frames=9", "overwrite=true"]
+)
+def test_what_changes_no_figure_does_not_count(kitchen: Kitchen, words: str) -> None:
+    unit = Unit("cnn", SEED)
+    other = dataclasses.replace(kitchen, stage2=(kitchen.stage2[0], words))
+    assert other.fingerprint(unit) == kitchen.fingerprint(unit)
+
+
+def test_recipe_is_of_the_row_and_not_of_the_seed(kitchen: Kitchen) -> None:
+    longer = dataclasses.replace(kitchen, stage1=("", "fit.epochs=9"))
+    assert longer.recipe("crf") != kitchen.recipe("crf") != kitchen.recipe("cnn")
 
 
 def test_changed_row_changes_what_builds_on_it_and_nothing_else(kitchen: Kitchen) -> None:
@@ -161,10 +178,76 @@ def test_changed_row_changes_what_builds_on_it_and_nothing_else(kitchen: Kitchen
 def test_weights_count_by_their_content(tmp_path: Path) -> None:
     weights = tmp_path / "net.safetensors"
     weights.write_text("one")
-    one = files_in([f"classifier.weights={weights}", "fit.epochs=2", "seed=0"])
-    assert list(one) == ["net.safetensors"]
+    one = files_in([f"classifier.weights={weights}", "fit.epochs=2", "seed=0"], {})
+    assert [key for key, _ in one] == ["classifier.weights"]
     weights.write_text("two")
-    assert files_in([f"classifier.weights={weights}"]) != one
+    assert files_in([f"classifier.weights={weights}"], {}) != one
+
+
+def test_weights_of_the_same_name_do_not_hide_each_other(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_text(name)
+    words = [f"{key}.weights={tmp_path}/{key}/model.safetensors" for key in "ab"]
+    before = files_in(words, {})
+    assert [key for key, _ in before] == ["a.weights", "b.weights"]
+    (tmp_path / "a" / "model.safetensors").write_text("other")
+    after = files_in(words, {})
+    assert (after[0] != before[0], after[1] == before[1]) == (True, True)
+
+
+def test_weights_of_a_run_count_by_their_content_too(tmp_path: Path) -> None:
+    best = tmp_path / "run" / "checkpoints" / "best.safetensors"
+    best.parent.mkdir(parents=True)
+    best.write_text("one")
+    words = [f"encoder_weights=run:{tmp_path}/run", f"output={tmp_path}/run"]
+    before = files_in(words, {})
+    assert [key for key, _ in before] == ["encoder_weights"]
+    best.write_text("other")
+    assert files_in(words, {}) != before
+
+
+def test_weights_are_hashed_once(tmp_path: Path) -> None:
+    weights = tmp_path / "net.safetensors"
+    weights.write_text("one")
+    known: dict[Path, str] = {}
+    before = files_in([f"w={weights}"], known)
+    weights.write_text("other")
+    assert files_in([f"w={weights}"], known) == before
+
+
+def test_folders_are_replaced_in_lists_and_in_runs_too() -> None:
+    places = {"/out": "OUT", "/out/frames": "FRAMES"}
+    told = {
+        "a=run:/out/stage1/x": "a=run:OUT/stage1/x",
+        "a=run:/else/where": "a=run:where",
+        "a=['/out/with space/x','/else/b,c',/out/y]": "a=['OUT/with space/x','b,c',OUT/y]",
+        "data.root=/out/frames": "data.root=FRAMES",
+        "cam.scales=[1.0,2.0]": "cam.scales=[1.0,2.0]",
+        "refine=none": "refine=none",
+    }
+    assert {word: shortened(word, places) for word in told} == told
+
+
+def test_long_list_is_no_path() -> None:
+    word = f"cam.scales=[{','.join(['1.5'] * 3000)}]"
+    assert merged(word) == [word]
+    assert files_in([word], {}) == []
+
+
+def test_weights_with_an_apostrophe_reach_hydra_whole(tmp_path: Path) -> None:
+    weights = tmp_path / "it's.safetensors"
+    weights.touch()
+    rows = [{"name": "a", "group": "baseline", "stage1": f"classifier.weights='{weights}' b=1"}]
+    study = read_study(StudyPlan(rows=rows), weights={"a": str(weights), "b": None}, only=[])
+    first, second = OverridesParser.create().parse_overrides(merged(study.rows["a"].stage1))
+    assert (first.value(), second.value()) == (str(weights), 1)
+
+
+def test_rows_and_seeds_share_a_cache_but_for_a_word_of_the_user(kitchen: Kitchen) -> None:
+    assert words(kitchen, "crf", "stage2")["cache"] == str(kitchen.output / "cache")
+    other = dataclasses.replace(kitchen, stage2=("", "cache=/fast/disk"))
+    assert words(other, "crf", "stage2")["cache"] == "/fast/disk"
 
 
 def test_portable_line_names_no_folder_of_this_machine(kitchen: Kitchen, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def test_masks_of_training_frames_come_from_their_folder(
 ) -> None:
     folder = tmp_path / "masks"
     folder.mkdir()
-    (folder / "scene0_0.png").touch()
+    shutil.copy(tiny_source.base / "scene0_1_mask.png", folder / "scene0_0.png")
     written(tiny_source, tmp_path / "out", train_masks=str(folder))
     truth = (tmp_path / "out" / "truth.csv").read_text().splitlines()
     masks = {line.split(",")[0]: line.split(",")[-1] for line in truth}
@@ -110,6 +111,41 @@ def test_other_frames_are_refused_in_the_same_folder(
         written(tiny_source, tmp_path)
     written(tiny_source, tmp_path, overwrite=True)
     assert (tmp_path / "index.csv").read_text() == text
+
+
+def test_other_masks_are_refused_in_the_same_folder(
+    tiny_source: IndexSource, tmp_path: Path
+) -> None:
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    shutil.copy(tiny_source.base / "scene0_1_mask.png", folder / "scene0_0.png")
+    written(tiny_source, tmp_path / "out", train_masks=str(folder))
+    before = (tmp_path / "out" / "truth.csv").read_text()
+    with pytest.raises(ArtifactError, match="measured against other masks: give train_masks="):
+        written(tiny_source, tmp_path / "out")
+    assert (tmp_path / "out" / "truth.csv").read_text() == before
+    written(tiny_source, tmp_path / "out", overwrite=True)
+    assert (tmp_path / "out" / "truth.csv").read_text() != before
+
+
+@pytest.mark.parametrize("name", ["scene0_0.png", "scene0_1_mask.png"])
+def test_frames_and_masks_count_by_their_bytes(
+    tiny_source: IndexSource, tmp_path: Path, name: str
+) -> None:
+    base = tmp_path / "frames"
+    shutil.copytree(tiny_source.base, base)
+    source = IndexSource(str(base / Path(tiny_source.index).name))
+
+    def content(output: str) -> str:
+        chosen = choose_frames(source.frames(), train_frames=None, seed=0)
+        given = {"data": source.settings(), "train_masks": None, "overwrite": False}
+        return write_frames_of_ablation(tmp_path / output, chosen, **given).content
+
+    before = content("a")
+    assert content("a") == before
+    with (base / name).open("ab") as file:
+        file.write(b"more")
+    assert content("a") != before
 
 
 def test_mask_is_found_by_id_or_by_the_frames_name(tmp_path: Path) -> None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import stat
-import sys
+import dataclasses
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from weakseg.errors import DataError
+from weakseg.artifacts.lock import FolderLock
+from weakseg.errors import ArtifactError, DataError
 from weakseg.plans import StudyPlan
 from weakseg.stages.ablation_commands import Step
 from weakseg.stages.ablation_running import (
     StepFailed,
-    Terminal,
     progress_line,
     run_steps,
     run_units,
@@ -93,6 +92,31 @@ def test_failed_unit_stops_only_what_builds_on_it(study: Study) -> None:
         Unit("b", 0): "b is broken",
         Unit("c", 0): "b/seed0, which it builds on, failed",
     }
+
+
+def test_what_cannot_be_made_any_more_does_not_count_as_left(study: Study) -> None:
+    left: dict[str, list[str]] = {}
+
+    def tell(unit: Unit, done: int, still: Sequence[Unit]) -> None:
+        left[unit.row] = [one.row for one in still]
+
+    run_units(
+        study,
+        study.units([0]),
+        jobs=1,
+        make=Kept(broken=("a",)),
+        stop=StopFlag(),
+        on_stop=lambda: None,
+        on_end=tell,
+    )
+    assert left == {"x": ["y"], "y": []}
+
+
+def test_unit_waits_for_the_one_whose_cams_it_averages_in(study: Study) -> None:
+    rows = {**study.rows, "c": dataclasses.replace(study.rows["c"], also="a")}
+    kept, units = Kept(seconds=0.02), [Unit("a", 0), Unit("c", 0)]
+    run_units(Study(rows), units, jobs=2, make=kept, stop=StopFlag(), on_stop=lambda: None)
+    assert kept.told.index(("begin", "c")) > kept.told.index(("end", "a"))
 
 
 def test_unit_on_one_that_was_finished_before_may_begin(study: Study) -> None:
@@ -181,7 +205,7 @@ def test_earlier_words_of_a_log_are_not_taken_for_new_ones(log_file: Path) -> No
 
 
 def test_real_refusal_is_the_one_that_is_understood(log_file: Path, tmp_path: Path) -> None:
-    from weakseg.artifacts import ArtifactError, RunFolder  # noqa: PLC0415
+    from weakseg.artifacts import RunFolder  # noqa: PLC0415
 
     def opened(seed: int) -> RunFolder:
         return RunFolder.open(
@@ -196,37 +220,25 @@ def test_real_refusal_is_the_one_that_is_understood(log_file: Path, tmp_path: Pa
     assert len(answers.steps) == 2
 
 
-@pytest.fixture
-def sleeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Instead of Python, start a program that says its words and sleeps."""
-    program = tmp_path / "sleeper"
-    program.write_text(
-        '#!/bin/sh\necho "$OMP_NUM_THREADS $@"\nexec sleep "${SECONDS_TO_SLEEP:-0}"\n'
-    )
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr(sys, "executable", str(program))
+IN_USE = "error: out is in use by another run (process 7): wait for it to end"
 
 
-@pytest.mark.usefixtures("sleeper")
-def test_command_is_a_process_with_its_log(tmp_path: Path) -> None:
-    terminal = Terminal({"OMP_NUM_THREADS": "3"})
-    assert terminal.run(STAGE1, tmp_path / "log") == 0
-    assert (tmp_path / "log").read_text() == "3 -m weakseg.stage1 seed=0\n"
+def test_folder_in_use_is_waited_for(log_file: Path) -> None:
+    answers = Answers((1, IN_USE), (1, IN_USE), (0, "fine"))
+    run_steps([STAGE1], log_file, answers, pause=0.0)
+    assert len(answers.steps) == 3
+    with pytest.raises(StepFailed, match="in use by another run"):
+        run_steps([STAGE1], log_file, Answers((1, IN_USE)), patience=0.0)
 
 
-@pytest.mark.usefixtures("sleeper")
-def test_stop_ends_running_commands_and_starts_no_other(tmp_path: Path) -> None:
-    terminal = Terminal({"SECONDS_TO_SLEEP": "60"})
-    codes: list[int] = []
-    thread = threading.Thread(target=lambda: codes.append(terminal.run(STAGE1, tmp_path / "log")))
-    thread.start()
-    while not (tmp_path / "log").exists() or not (tmp_path / "log").read_text():
-        time.sleep(0.01)
-    terminal.stop()
-    thread.join(timeout=10)
-    assert codes == [-15]
-    with pytest.raises(Interrupted):
-        terminal.run(STAGE1, tmp_path / "log")
+def test_real_lock_is_the_one_that_is_understood(log_file: Path, tmp_path: Path) -> None:
+    holder = FolderLock(tmp_path)
+    with pytest.raises(ArtifactError) as refusal:
+        FolderLock(tmp_path, patience_seconds=0.0)
+    holder.release()
+    answers = Answers((1, f"error: {refusal.value}"), (0, "fine"))
+    run_steps([STAGE1], log_file, answers, pause=0.0)
+    assert len(answers.steps) == 2
 
 
 # ---- how long it takes

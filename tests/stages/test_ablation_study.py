@@ -14,6 +14,7 @@ from weakseg.stages.ablation_study import (
     Row,
     Study,
     Unit,
+    check_seeds,
     read_shard,
     read_study,
     units_of_shard,
@@ -118,6 +119,12 @@ def test_shards_of_equal_chains_are_of_equal_size() -> None:
     found = study(row("a"), row("b", "a"), row("c"), row("d", "c"))
     sizes = [len(units_of_shard(found, [0, 1, 2], (index, 3))) for index in range(3)]
     assert sizes == [4, 4, 4]
+
+
+@pytest.mark.parametrize("seeds", [[], [0, 0], [-1]])
+def test_seeds_that_make_no_table_are_refused(seeds: list[int]) -> None:
+    with pytest.raises(ConfigurationError, match="seeds must be one or more different numbers"):
+        check_seeds(seeds)
 
 
 @pytest.mark.parametrize("text", ["4/4", "1", "a/b", "-1/2", "1/0", ""])

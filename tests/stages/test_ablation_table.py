@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import math
 from pathlib import Path
@@ -15,7 +16,7 @@ from weakseg.data import Frame
 from weakseg.plans import StudyPlan
 from weakseg.stages.ablation_commands import Kitchen
 from weakseg.stages.ablation_frames import AblationFrames
-from weakseg.stages.ablation_page import choose_pictures
+from weakseg.stages.ablation_page import _cards, choose_pictures
 from weakseg.stages.ablation_results import (
     Result,
     figures_of,
@@ -24,12 +25,13 @@ from weakseg.stages.ablation_results import (
     result_path,
     spread_of,
 )
-from weakseg.stages.ablation_study import Unit, read_study
+from weakseg.stages.ablation_study import Study, Unit, read_study
 from weakseg.stages.ablation_table import (
     as_markdown,
     lines_csv,
     rules_table,
     short_table,
+    status_lines,
     told,
     units_csv,
 )
@@ -125,8 +127,49 @@ def test_rules_are_compared_row_by_row_and_by_their_mean_gap(kitchen: Kitchen) -
     ]
     columns, rows = rules_table(lines_of(kitchen, results))
     assert columns == ["row", "otsu"]
-    assert rows == [["cnn", "0.300"], ["crf", "0.400"], ["mean gap to the oracle", "0.200"]]
+    last = ["mean gap to the oracle, 2 of 2 rows", "0.200"]
+    assert rows == [["cnn", "0.300"], ["crf", "0.400"], last]
     assert rules_table(lines_of(kitchen, [result("cnn", 0, val__auroc=0.9)])) == ([], [])
+
+
+def test_rules_are_compared_on_the_rows_in_which_all_could_choose(kitchen: Kitchen) -> None:
+    def figures(**gaps: float | None) -> dict[str, float | None]:
+        named = {f"val__rule__{rule}__oracle_gap": gap for rule, gap in gaps.items()}
+        return named | {f"val__rule__{rule}__iou_per_image": 0.5 for rule in gaps}
+
+    results = [
+        result("cnn", 0, **figures(otsu=0.1, unimodal=0.2)),
+        result("crf", 0, **figures(otsu=0.9, unimodal=None)),
+        result("late", 0, **figures(otsu=0.9, unimodal=0.9)),
+        result("late", 1, **figures(otsu=0.9, unimodal=None)),
+    ]
+    *_, last = rules_table(lines_of(kitchen, results))[1]
+    assert last == ["mean gap to the oracle, 1 of 3 rows", "0.100", "0.200"]
+
+
+def test_failed_frames_and_collapsed_students_are_told(kitchen: Kitchen) -> None:
+    fine = {"failed_frames": 0.0, "student__collapsed": 0.0}
+    results = [result("cnn", 0, val__auroc=0.9, **fine), result("crf", 0, val__auroc=0.9)]
+    assert short_table(lines_of(kitchen, results))[0] == ["row", "seeds", "AUROC, val"]
+    assert not any("ollapsed" in line for line in status_lines(kitchen, results, {}))
+    results.append(result("late", 1, failed_frames=3.0, student__collapsed=1.0))
+    columns, rows = short_table(lines_of(kitchen, results))
+    assert columns[-2:] == ["failed frames", "collapsed"]
+    assert rows[-1][-2:] == ["3.000", "1.000"]
+    told_lines = status_lines(kitchen, results, {}, [Unit("crf", 2)])
+    assert "Frames that a step failed on: late/seed1 (3)." in told_lines
+    assert "Collapsed students: late/seed1." in told_lines
+    assert told_lines[-1].startswith("Stale: crf/seed2. They were made with other settings")
+
+
+def test_seconds_are_told_with_threads_and_commands_at_once(kitchen: Kitchen) -> None:
+    made = dataclasses.replace(result("cnn", 0, seconds_per_image=1.0), threads=1, jobs=2)
+    assert "Timed with threads: 1, commands at once: 2." in status_lines(kitchen, [made], {})[1]
+
+
+def test_best_row_of_a_card_is_called_optimistic(kitchen: Kitchen, results: list[Result]) -> None:
+    notes = [card.note for card in _cards(lines_of(kitchen, results))]
+    assert notes[0] == "IoU on val of cnn, chosen by the masks of val: optimistic"
 
 
 def test_text_says_what_was_measured_and_what_is_missing(
@@ -179,7 +222,8 @@ def test_figures_come_from_what_the_commands_wrote(kitchen: Kitchen) -> None:
     found = {"figures": measured, "by_rule": rules}
     write_json(run / "evaluation" / "ablation-val.json", found)
     times = {"seconds_per_frame/crf": 0.5, "frames_per_second/crf": 2.0, "seconds": 99.0}
-    write_json(run / "summary.json", {"threshold": 0.55, **times})
+    troubles = {"failed_frames": 2.0, "student/collapsed": True}
+    write_json(run / "summary.json", {"threshold": 0.55, **times, **troubles})
     cams = {"seconds_per_frame/cams": 0.25, "val/auroc": 0.9}
     write_json(kitchen.cams_for(unit) / "summary.json", cams)
     found = figures_of(kitchen, unit)
@@ -192,8 +236,32 @@ def test_figures_come_from_what_the_commands_wrote(kitchen: Kitchen) -> None:
     assert found["threshold"] == 0.55
     assert found["seconds_per_image"] == 0.75
     assert found["frames_per_second/crf"] == 2.0
+    assert found["failed_frames"] == 2.0
+    assert found["student/collapsed"] == 1.0
     assert "seconds" not in found
     assert "val/frames" not in found
+
+
+def test_seconds_are_of_all_cams_that_are_averaged(kitchen: Kitchen) -> None:
+    rows = {**kitchen.study.rows}
+    rows["crf"] = dataclasses.replace(rows["crf"], stage2="consistency=resnet_to_vit")
+    rows["late"] = dataclasses.replace(rows["late"], of="crf", also="cnn")
+    both = dataclasses.replace(kitchen, study=Study(rows), frames=_unjudged(kitchen))
+    unit = Unit("late", 0)
+    for run, times in (
+        (both.cams_of(unit), {"seconds_per_frame/cam": 0.5}),
+        (both.cams_of(Unit("cnn", 0)), {"seconds_per_frame/cam": 0.25}),
+        (both.stage2_folder(unit), {"seconds_per_frame/crf": 1.0, "threshold": 0.5}),
+    ):
+        write_json(run / "summary.json", times)
+    found = figures_of(both, unit)
+    assert found["seconds_per_image"] == 1.75
+    assert found["seconds_per_frame/cam"] == 0.5
+    assert found["seconds_per_frame/cam/cnn"] == 0.25
+
+
+def _unjudged(kitchen: Kitchen) -> AblationFrames:
+    return dataclasses.replace(kitchen.frames, judged=[])
 
 
 def test_pictures_are_chosen_by_hash_and_show_both_kinds() -> None:
