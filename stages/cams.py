@@ -29,13 +29,13 @@ from weakseg.data import (
     EpochSampler,
     Frame,
     dataset_fingerprint,
-    make_loader,
     sha256_of,
 )
 from weakseg.losses import EquivarianceLoss
 from weakseg.metrics import auroc, average_precision, ece, fpr_at_tpr95
 from weakseg.models import Classifier, PcmClassifier, head_of, save_weights
 from weakseg.plans import Stage1Plan
+from weakseg.stages.correlation import correlation_is_trained
 from weakseg.stages.evidence import (
     CALIBRATION,
     CLASSIFIER,
@@ -49,6 +49,7 @@ from weakseg.stages.optimisers import with_faster_head
 from weakseg.stages.pages import cams_page
 from weakseg.stages.scores import SPEED
 from weakseg.stages.showing import BEST, show
+from weakseg.stages.validation import validator
 from weakseg.stages.work import Work, at_work, require_both_labels, settle_hardware
 from weakseg.training import FitSettings, casting, fit, track
 
@@ -67,6 +68,11 @@ def run(plan: Stage1Plan, config: Mapping[str, Any]) -> Path:
         raise ValueError(
             "loss=equivariance needs a classifier with activations at two scales: take "
             "classifier=resnet50_pcm (head=pcm), or loss=classification"
+        )
+    if plan.cam.method == "pcm" and not correlation_is_trained(config):
+        raise ValueError(
+            "cam=pcm reads a pixel-correlation module, which only loss=equivariance with "
+            "loss.ecr_weight above 0 trains: take that loss, or cam=cam"
         )
     inputs = {"frames": dataset_fingerprint(frames), "weights": weights}
     with at_work(plan, config, kind="stage1", inputs=inputs, data=plan.data.settings()) as work:
@@ -137,7 +143,7 @@ def train_classifier(
             drop_last=True,
         ),
         step_loss=functools.partial(_step_loss, plan.loss),
-        validate=_validator(val, plan.image_size, settings),
+        validate=validator(val, plan.image_size, settings),
         monitor="selection",
         settings=settings,
         checkpoints=work.run.checkpoints,
@@ -153,31 +159,6 @@ def _step_loss(
     if isinstance(loss, EquivarianceLoss):
         return loss.of_model(model, batch["image"], batch["label"])
     return {"loss": loss(model(batch["image"]), batch["label"])}
-
-
-def _validator(
-    frames: Sequence[Frame], image_size: int, settings: FitSettings
-) -> Callable[[nn.Module], dict[str, float]]:
-    """Measure a model by the image labels of `frames`."""
-    data = ClassificationData(frames, image_size=image_size)
-    size = settings.batch_size
-    batches = [
-        [(0, i) for i in range(start, min(start + size, len(frames)))]
-        for start in range(0, len(frames), size)
-    ]
-    labels = np.array([frame.label for frame in frames])
-
-    def validate(model: nn.Module) -> dict[str, float]:
-        device = next(model.parameters()).device
-        loader = make_loader(data, batches, workers=settings.workers)
-        parts = [model(batch["image"].to(device)).float().mean(dim=1).cpu() for batch in loader]
-        logits = torch.cat(parts).double().numpy()
-        entropy = float(np.mean(np.logaddexp(0, np.where(labels == 1, -logits, logits))))
-        area = auroc(labels, logits)
-        # AUROC saturates on easy data: cross-entropy settles ties, far below AUROC's own steps.
-        return {"auroc": area, "cross_entropy": entropy, "selection": area - 1e-4 * entropy}
-
-    return validate
 
 
 def export_cams(

@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 
 from weakseg.artifacts import FinishedRun, RunFolder, load_run, read_json, write_json
 from weakseg.checks import check_one_of
-from weakseg.data import ClassificationData, EpochSampler, Frame, make_loader
-from weakseg.metrics import auroc
+from weakseg.data import ClassificationData, EpochSampler, Frame
+from weakseg.losses import EquivarianceLoss
 from weakseg.models import Classifier, head_of, save_weights
-from weakseg.models.student import (
-    ConsistentClassifier,
-    has_cells,
-    probe,
-)
+from weakseg.models.student import ConsistentClassifier, has_cells, probe
 from weakseg.plans import ConsistencyPlan, Stage2Plan
 from weakseg.stages.cams import calibrate_evidence, export_cams, summarise
+from weakseg.stages.correlation import correlation_is_trained
 from weakseg.stages.evidence import CLASSIFIER, load_classifier
 from weakseg.stages.optimisers import with_faster_head
 from weakseg.stages.pages import cams_page
 from weakseg.stages.showing import BEST
-from weakseg.stages.work import Work, frames_of, require_both_labels, what_counts
+from weakseg.stages.validation import validator
+from weakseg.stages.work import Work, frame_of, require_both_labels, what_counts
 from weakseg.training import FitSettings, fit
 from weakseg.training.consistency import (
     ConsistencyStep,
     FrozenTeacher,
     collapse_of,
+    flatness_of,
     lesson_of,
     measure,
 )
@@ -46,6 +43,7 @@ STUDENT: Final = "student"
 
 _PAIR: Final = "pair"
 _TEACHER: Final = "teacher"
+_WEIGHTS: Final = ("weights of the student", "weights of the teacher")
 
 
 def initial_weights(plan: Stage2Plan, teacher: FinishedRun) -> dict[str, str]:
@@ -54,6 +52,10 @@ def initial_weights(plan: Stage2Plan, teacher: FinishedRun) -> dict[str, str]:
     The networks are built and joined once for it, so that what cannot be is refused before there
     is a run.
 
+    Args:
+        plan: Of stage 2.
+        teacher: A finished stage-1 run, whose frames were checked to be the same still.
+
     Raises:
         ValueError: If the mode is unknown, a network is missing, or one lacks what is compared.
         DataError: If the frames of `teacher` cannot be learnt from.
@@ -61,13 +63,20 @@ def initial_weights(plan: Stage2Plan, teacher: FinishedRun) -> dict[str, str]:
     check_one_of(MODES, **{"consistency.mode": plan.consistency.mode})
     if plan.consistency.mode == "none":
         return {}
+    frames = _frames_of(teacher)
     for split in ("train", "val"):
-        require_both_labels(frames_of(teacher), split)
+        require_both_labels(frames, split)
     pair, _ = _join(plan, teacher)
-    found = {"weights of the student": pair.student.weights_sha256 or "none"}
-    if pair.peer is not None:
-        found["weights of the teacher"] = pair.peer.weights_sha256 or "none"
-    return found
+    networks = [pair.student] if pair.peer is None else [pair.student, pair.peer]
+    return {
+        name: network.weights_sha256 or "none"
+        for name, network in zip(_WEIGHTS, networks, strict=False)
+    }
+
+
+def _frames_of(teacher: FinishedRun) -> list[Frame]:
+    """Give the frames of a run that were checked already: reading them all takes its time."""
+    return [frame_of(row) for row in teacher.frames]
 
 
 def student_cams(
@@ -80,7 +89,7 @@ def student_cams(
         teacher: A finished stage-1 run: its frames are learnt from, and with mode=frozen its
             classifier is followed.
         config: The resolved configuration of stage 2.
-        work: Stage 2 at work.
+        work: Stage 2 at work, with what `initial_weights` gave among its inputs.
 
     Returns:
         The student's run, of the kind that stage 1 makes.
@@ -88,7 +97,8 @@ def student_cams(
     settings = plan.consistency
     own = {**config["consistency"], "seed": plan.seed}
     own["classifier"] = own.pop("student")
-    inputs = {"frames": teacher.manifest.inputs["frames"], **initial_weights(plan, teacher)}
+    known = work.run.manifest.inputs
+    inputs = {name: known[name] for name in ("frames", *_WEIGHTS) if name in known}
     if settings.mode == "frozen":
         inputs["teacher"] = teacher.fingerprint
     with RunFolder.open(
@@ -109,7 +119,7 @@ def student_cams(
 
 def student_figures(run: FinishedRun) -> dict[str, Any]:
     """Give what stage 2 tells of its student's run: "student/collapsed", AUROCs and the like."""
-    kept = ("collapsed", "collapse", "val/auroc", "test/auroc", "seconds")
+    kept = ("collapsed", "collapse", "flat_epochs", "val/auroc", "test/auroc", "seconds")
     summary = read_json(run.summary_path)
     return {f"{STUDENT}/{name}": summary[name] for name in kept if name in summary}
 
@@ -119,11 +129,11 @@ def _make_run(
 ) -> None:
     started = time.monotonic()
     settings, run = plan.consistency, work.run
-    frames = frames_of(teacher)
+    frames = _frames_of(teacher)
     pair, frozen = _join(plan, teacher)
     head = {"head": head_of(pair.student)}
     write_json(run.path / CLASSIFIER, {**pair.student.settings(), **head})
-    collapse = train_pair(plan, pair, frozen, frames, work)
+    signs = train_pair(plan, pair, frozen, frames, work)
     save_weights(run.path / BEST, pair.student)
     if pair.peer is not None:
         save_weights(run.checkpoints / f"{_TEACHER}.safetensors", pair.peer)
@@ -142,8 +152,7 @@ def _make_run(
     summary: dict[str, Any] = {
         **summarise(rows),
         **speed,
-        "collapsed": bool(collapse),
-        "collapse": "; ".join(collapse),
+        **signs,
         "seconds": time.monotonic() - started,
     }
     cams_page(run, rows, summary=summary, count=plan.report_frames, config=config)
@@ -153,37 +162,67 @@ def _make_run(
 
 def _build(plan: ConsistencyPlan, *, seed: int) -> tuple[Classifier, Classifier | None]:
     """Build the student and, for co-training, the teacher that learns with it."""
-    if plan.student is None:
-        raise ValueError("consistency.student is missing: name a classifier to train")
     torch.manual_seed(seed)
     student: Classifier = plan.student()
-    if plan.mode != "cotraining":
-        return student, None
-    if plan.teacher_classifier is None:
-        raise ValueError("consistency.teacher_classifier is missing: co-training trains two")
-    peer: Classifier = plan.teacher_classifier()
+    peer: Classifier | None = plan.teacher_classifier() if plan.mode == "cotraining" else None
     return student, peer
+
+
+def _check(settings: ConsistencyPlan) -> None:
+    """Refuse settings that do not go together, whatever the networks."""
+    if settings.student is None:
+        raise ValueError("consistency.student is missing: name a classifier to train")
+    if settings.mode == "cotraining" and settings.teacher_classifier is None:
+        raise ValueError("consistency.teacher_classifier is missing: co-training trains two")
+    for name in ("loss", "classification", "optimizer", "fit", "cam"):
+        if getattr(settings, name) is None:
+            raise ValueError(f"consistency.{name} is missing: the files of the group name one")
+    if isinstance(settings.classification, EquivarianceLoss):
+        raise ValueError(
+            "consistency.classification: er and ecr are not computed beside a teacher: take "
+            "loss@consistency.classification=classification"
+        )
+    if settings.mode == "cotraining" and settings.loss.target == "pcm":
+        raise ValueError(
+            "consistency.loss.target=pcm: nothing flows back through pixel correlation, so a peer "
+            "would follow nobody: take target=cam, or consistency=resnet_to_vit"
+        )
+    if settings.loss.lookalike_weight > 0 and settings.lookalikes < 1:
+        raise ValueError(
+            "consistency.loss.lookalike_weight is above 0, but consistency.lookalikes is 0: "
+            "remember some, or leave the term out"
+        )
+    if settings.cam.method == "pcm":
+        raise ValueError(
+            "consistency.cam.method=pcm: a student does not learn pixel correlation: take cam"
+        )
 
 
 def _join(plan: Stage2Plan, run: FinishedRun) -> tuple[ConsistentClassifier, FrozenTeacher | None]:
     """Join the student to what it follows, checked to have what is compared."""
     settings = plan.consistency
-    student, peer = _build(settings, seed=plan.seed)
-    settings.cam.check(student)
-    loss = settings.loss
-    teacher = load_classifier(run) if peer is None else peer
-    channels = lesson_of(probe(teacher), loss.target).target.shape[1]
-    answers = has_cells(student)
-    if loss.of == "evidence":
-        channels = 0 if answers else 1
-    elif loss.needs_cells and not answers:
-        raise ValueError(
-            f"boundary, background and look-alike terms need a class map, and {student.name} with "
-            "one pooled answer has none: take consistency.student.local=true, or "
-            "consistency.loss.of=evidence, by which one is learnt"
-        )
-    memory = settings.lookalikes if loss.lookalike_weight > 0 else 0
-    pair = ConsistentClassifier(student, channels=channels, peer=peer, memory=memory)
+    _check(settings)
+    # What is drawn for the networks is the same whoever asks, and takes nothing from the caller.
+    with torch.random.fork_rng(devices=[]):
+        student, peer = _build(settings, seed=plan.seed)
+        settings.cam.check(student)
+        loss = settings.loss
+        teacher = load_classifier(run) if peer is None else peer
+        channels = lesson_of(probe(teacher), loss.target).target.shape[1]
+        if loss.target == "pcm" and not correlation_is_trained(run.manifest.config):
+            raise ValueError(
+                f"consistency.loss.target=pcm: the pixel-correlation module of {run.path} was not "
+                "trained: give a stage-1 run of loss=equivariance, or take target=cam"
+            )
+        if loss.needs_cells and not has_cells(student):
+            raise ValueError(
+                "of=evidence and the boundary, background and look-alike terms need a class map, "
+                f"and {student.name} with one pooled answer has none: take "
+                "consistency.student.local=true"
+            )
+        memory = settings.lookalikes if loss.lookalike_weight > 0 else 0
+        channels = channels if loss.needs_projection else 0
+        pair = ConsistentClassifier(student, channels=channels, peer=peer, memory=memory)
     if peer is not None:
         return pair, None
     return pair, FrozenTeacher(
@@ -202,13 +241,14 @@ def train_pair(
     teacher: FrozenTeacher | None,
     frames: Sequence[Frame],
     work: Work,
-) -> tuple[str, ...]:
+) -> dict[str, Any]:
     """Fit the pair; leave it with the best epoch by the labels of `val`.
 
     Everything that is trained is saved in `checkpoints/pair`, and goes on from there.
 
     Returns:
-        By what the student shows to have collapsed; nothing if it has not.
+        "collapsed", whether the student has, and "collapse", by what it shows that; "flat_epochs",
+        a sentence, where epochs that are not kept were flat.
     """
     settings = plan.consistency
     fitting: FitSettings = settings.fit
@@ -236,7 +276,7 @@ def train_pair(
             floor=settings.collapse_floor,
             patience=settings.collapse_steps,
         ),
-        validate=validator(val, settings.image_size, fitting),
+        validate=validator(val, settings.image_size, fitting, measure=measure),
         monitor="selection",
         settings=fitting,
         checkpoints=work.run.checkpoints / _PAIR,
@@ -244,43 +284,15 @@ def train_pair(
         stop=work.stop,
         log_path=work.run.metrics_path,
     )
-    epochs = [
+    flat = [
         int(row["epoch"])
         for row in work.run.metrics.rows()
         if float(row.get("train/collapsed") or 0) > 0
     ]
-    return collapse_of(result.best, epochs=epochs, floor=settings.collapse_floor)
-
-
-def validator(
-    frames: Sequence[Frame], image_size: int, settings: FitSettings
-) -> Callable[[nn.Module], dict[str, float]]:
-    """Measure a pair by the image labels of `frames`, and by what shows a collapse.
-
-    "auroc" is of the student's answers, "map_auroc" of the peaks of its maps, "peer_auroc" of the
-    teacher that learns with it; "map_spread" is the highest of all frames.
-    """
-    data = ClassificationData(frames, image_size=image_size)
-    size = settings.batch_size
-    batches = [
-        [(0, i) for i in range(start, min(start + size, len(frames)))]
-        for start in range(0, len(frames), size)
-    ]
-    labels = np.array([frame.label for frame in frames])
-
-    def validate(model: nn.Module) -> dict[str, float]:
-        device = next(model.parameters()).device
-        told: dict[str, list[Tensor]] = {}
-        for batch in make_loader(data, batches, workers=settings.workers):
-            for name, values in measure(model, batch["image"].to(device)).items():
-                told.setdefault(name, []).append(values.float().cpu())
-        found = {name: torch.cat(parts).double().numpy() for name, parts in told.items()}
-        answers = found["auroc"]
-        entropy = float(np.mean(np.logaddexp(0, np.where(labels == 1, -answers, answers))))
-        figures = {k: auroc(labels, v) for k, v in found.items() if k.endswith("auroc")}
-        figures |= {k: float(v.max()) for k, v in found.items() if k.endswith("spread")}
-        # AUROC saturates on easy data: cross-entropy settles ties, far below AUROC's own steps.
-        selection = figures["auroc"] - 1e-4 * entropy
-        return {**figures, "cross_entropy": entropy, "selection": selection}
-
-    return validate
+    kept, floor = result.best_epoch, settings.collapse_floor
+    found = collapse_of(result.best, epoch=kept, flat_epochs=flat, floor=floor)
+    signs: dict[str, Any] = {"collapsed": bool(found), "collapse": "; ".join(found)}
+    if note := flatness_of(epoch=kept, flat_epochs=flat):
+        log.info("student: %s, and epoch %d is kept", note, kept)
+        signs["flat_epochs"] = note
+    return signs

@@ -158,6 +158,7 @@ def test_a_provoked_collapse_is_said(doors: Doors, chain: Chain) -> None:
             "terms need a class map, and test_vit",
         ),
         (("consistency.student=null",), "consistency.student is missing"),
+        (("consistency.loss=null",), "consistency.loss is missing"),
     ],
 )
 def test_what_cannot_be_is_refused_before_there_is_a_run(

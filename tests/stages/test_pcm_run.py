@@ -27,7 +27,7 @@ PCM = tuple(
 def run(doors: Doors, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     root = tmp_path_factory.mktemp("pcm")
     data = ("data=index", f"data.index={tiny_folder / 'index.csv'}", "output=runs/stage1/pcm")
-    doors.must("stage1", *PCM, "loss=equivariance", *FIT, *data, cwd=root)
+    doors.must("stage1", *PCM, *FIT, *data, cwd=root)  # the classifier chooses loss=equivariance
     return load_run(root / "runs" / "stage1" / "pcm")
 
 
@@ -70,4 +70,6 @@ def test_unfit_choices_are_refused_before_training(
     assert "classifier=resnet50_pcm" in plain.sentence
     local = doors.run("stage1", *PCM, "cam=local", *data, cwd=tmp_path)
     assert "method=local needs a classifier with local heads" in local.sentence
+    untrained = doors.run("stage1", *PCM, "loss=classification", *data, cwd=tmp_path)
+    assert "only loss=equivariance with loss.ecr_weight above 0 trains" in untrained.sentence
     assert not (tmp_path / "runs").exists()

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from weakseg.checks import check_at_least, check_in_unit, check_shape
+from weakseg.losses.alignment import on_grid, wide
 from weakseg.models.classifiers import Classifier
 from weakseg.models.levels import level_maps
 
@@ -77,12 +78,12 @@ class PixelCorrelation(nn.Module):
         """
         size = max((tuple(level.shape[-2:]) for level in (shallow, deep)), key=_area)
         joined = [
-            _resized(self.reduce_shallow(shallow.detach()).relu(), size),
-            _resized(self.reduce_deep(deep.detach()).relu(), size),
+            on_grid(self.reduce_shallow(shallow.detach()).relu(), size),
+            on_grid(self.reduce_deep(deep.detach()).relu(), size),
             F.interpolate(pictures, size=size, mode="bilinear", antialias=True),
         ]
         embeddings = self.embed(torch.cat([part.float() for part in joined], dim=1))
-        return spread_by_likeness(_resized(cams.detach().relu(), size), embeddings)
+        return spread_by_likeness(on_grid(cams.detach().relu(), size), embeddings)
 
 
 class PcmClassifier(Classifier):
@@ -218,8 +219,8 @@ def spread_by_likeness(values: Tensor, embeddings: Tensor, *, max_pairs: int = M
     rows = max(1, max_pairs // max(1, b * n))
     # Mixed precision would multiply in 16 bits, too few for sums over thousands of positions.
     with torch.autocast(values.device.type, enabled=False):
-        flat = _wide(values).flatten(2).transpose(1, 2)  # (B, N, C)
-        unit = F.normalize(_wide(embeddings).flatten(2), dim=1, eps=1e-6).transpose(1, 2)
+        flat = wide(values).flatten(2).transpose(1, 2)  # (B, N, C)
+        unit = F.normalize(wide(embeddings).flatten(2), dim=1, eps=1e-6).transpose(1, 2)
         starts = range(0, n, rows)
         if len(starts) == 1 or not torch.is_grad_enabled():
             parts = [_spread_rows(unit, flat, start, start + rows) for start in starts]
@@ -240,15 +241,5 @@ def _spread_rows(unit: Tensor, values: Tensor, start: int, stop: int) -> Tensor:
     return torch.where(total > 0.5, averaged, values[:, start:stop])
 
 
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype.itemsize >= 4 else tensor.float()
-
-
 def _area(size: tuple[int, ...]) -> int:
     return size[0] * size[1]
-
-
-def _resized(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    if tuple(maps.shape[-2:]) == size:
-        return maps
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weakseg.checks import check_at_least
+from weakseg.losses.alignment import on_grid
 from weakseg.models.classifiers import Classifier
 from weakseg.models.levels import level_maps
 from weakseg.models.local import LocalClassifier
@@ -25,9 +26,11 @@ class View(NamedTuple):
 
     Attributes:
         logits: (B, L), its answers to the frame.
-        cells: Logits of the positions, (B, h, w) float each, one map a level, deepest last; empty
-            where positions do not answer (a vision transformer with one pooled answer).
-        features: (B, D, h, w), its last feature map, or the patch tokens as one.
+        cells: Logits of the positions, (B, h, w) float each, one map a level in the classifier's
+            order of them (by default the deepest is last); empty where positions do not answer (a
+            vision transformer with one pooled answer).
+        features: (B, D, h, w), its last feature map, or the patch tokens as one; where levels
+            answer, what the last of the cells is made of.
         projected: (B, C, h, w), what a projection makes of the features; None without one.
         refined: (B, 1, h, w) >= 0, activations refined by pixel correlation; None without it.
     """
@@ -62,21 +65,19 @@ def view(classifier: Classifier, images: Tensor) -> View:
 def class_logits(seen: View) -> Tensor:
     """Give one logit of smoke a position, (B, 1, h, w) float, as exported CAMs have it.
 
-    Levels are fused by the geometric mean of their probabilities, on the finest grid. Where
-    positions do not answer, a projection to one channel does.
+    Levels are fused by the geometric mean of their probabilities, on the finest grid. Those of
+    less than 1e-6 count as 1e-6, and learn nothing by this.
 
     Raises:
-        ValueError: If there is neither.
+        ValueError: If positions do not answer.
     """
     if len(seen.cells) == 1:
         return seen.cells[0][:, None]
     if seen.cells:
         size = max((cell.shape[-2:] for cell in seen.cells), key=lambda size: size[0] * size[1])
-        maps = [_resized(cell[:, None].sigmoid(), size) for cell in seen.cells]
+        maps = [on_grid(cell[:, None].sigmoid(), size) for cell in seen.cells]
         mean_log = torch.stack([m.clamp(min=_SURELY).log() for m in maps]).mean(dim=0)
         return as_logits(mean_log.exp())
-    if seen.projected is not None and seen.projected.shape[1] == 1:
-        return seen.projected.float()
     raise ValueError(
         "this network gives no class map: take one whose positions answer (local=true), or a CNN"
     )
@@ -97,8 +98,9 @@ class ConsistentClassifier(nn.Module):
         student: Learns, and is what is exported.
         channels: Of what its features are compared with; 0 for no projection.
         peer: A second classifier that learns along with it; None where the teacher is frozen.
-        memory: How many look-alikes are remembered (the strongest activations of smoke-free
-            frames, newest first), at least 0.
+        memory: How many look-alikes are remembered (false alarms: the strongest activations of
+            smoke-free frames, where they are above the border between smoke and none; newest
+            first), at least 0.
     """
 
     lookalikes: Tensor
@@ -143,7 +145,9 @@ class ConsistentClassifier(nn.Module):
 
     @torch.no_grad()
     def remember(self, features: Tensor, cell: Tensor, labels: Tensor) -> None:
-        """Take the features of the loudest position of every smoke-free frame into memory.
+        """Take the features of every smoke-free frame's loudest position into memory.
+
+        A frame whose loudest logit is not above 0 raised no alarm, and is not remembered.
 
         Args:
             features: (B, D, h, w), the student's.
@@ -151,13 +155,14 @@ class ConsistentClassifier(nn.Module):
             labels: (B,) 0 or 1.
         """
         memory = self.lookalikes.shape[0]
-        clear = labels == 0
-        if memory == 0 or not bool(clear.any()):
+        logits = on_grid(cell[:, None].detach(), features.shape[-2:]).flatten(1)
+        peaks, at = logits.max(dim=1)
+        alarms = (labels == 0) & (peaks > 0)
+        if memory == 0 or not bool(alarms.any()):
             return
-        at = _resized(cell[:, None].detach(), features.shape[-2:]).flatten(1).argmax(dim=1)
         flat = features.detach().float().flatten(2)  # (B, D, h w)
         loudest = flat.gather(2, at[:, None, None].expand(-1, flat.shape[1], 1))[:, :, 0]
-        found = F.normalize(loudest[clear], dim=1)[:memory].to(self.lookalikes)
+        found = F.normalize(loudest[alarms], dim=1)[:memory].to(self.lookalikes)
         self.lookalikes.copy_(torch.cat([found, self.lookalikes])[:memory])
         self.known.fill_(min(memory, int(self.known) + len(found)))
 
@@ -208,9 +213,3 @@ def _as_map(classifier: Classifier, features: Tensor, images: Tensor) -> Tensor:
     tokens = features[:, classifier.prefix_tokens :]
     b, _, d = tokens.shape
     return tokens.transpose(1, 2).reshape(b, d, *grid)  # (B, N, D) -> (B, D, h, w)
-
-
-def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:
-    if tuple(maps.shape[-2:]) == tuple(size):
-        return maps
-    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import torch
@@ -12,16 +11,14 @@ from torch.nn import functional as F
 
 from weakseg.checks import check_at_least, check_positive
 from weakseg.losses import ConsistencyLoss
-from weakseg.losses.background import masked_mean
 from weakseg.models import Classifier
 from weakseg.models.pooling import topk_mean
 from weakseg.models.student import ConsistentClassifier, View, as_logits, class_logits, view
-from weakseg.training.engine import choose_accelerator, choose_precision
+from weakseg.training.engine import casting, choose_accelerator, choose_precision
 
 CHANCE_AUROC: Final = 0.55
 """A student that tells val's labels no better than this has learnt nothing."""
 
-_SIZES: Final = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 _SMALLEST: Final = 1e-8
 _PEAK_SHARE: Final = 0.03
 
@@ -83,7 +80,8 @@ class FrozenTeacher:
         for scale in scales:
             check_positive(teacher_scales=scale)
         device = choose_accelerator(accelerator)
-        self._dtype = _SIZES.get(choose_precision(precision, device))
+        choose_precision(precision, device)  # refuses here what would be refused at the first look
+        self.precision = precision
         frozen = classifier.requires_grad_(False).eval().to(device)
         self.classifier = frozen.to(memory_format=torch.channels_last)
         self.target = target
@@ -107,10 +105,7 @@ class FrozenTeacher:
         return Lesson(evidence, _mean([lesson.target for lesson in lessons]))
 
     def _look(self, images: Tensor) -> Lesson:
-        casting: AbstractContextManager[object] = nullcontext()
-        if self._dtype is not None:
-            casting = torch.autocast(images.device.type, dtype=self._dtype)
-        with casting:
+        with casting(self.precision, images.device):
             seen = view(self.classifier, images)
         lesson = lesson_of(seen, self.target)
         return Lesson(lesson.evidence.float(), lesson.target.float())
@@ -165,7 +160,7 @@ class ConsistencyStep:
             lesson = lesson_of(peer, self.loss.target)
             terms["peer_classification"] = self.classification(peer.logits, labels)
         terms |= self.loss(
-            cells=cells_of(seen),
+            cells=seen.cells,
             features=seen.features,
             projected=seen.projected,
             target=lesson.target,
@@ -177,7 +172,7 @@ class ConsistencyStep:
         if self.teacher is None and self.loss.weight > 0:
             terms["peer_consistency"] = self._return(seen, lesson.target, labels)
         if self.loss.lookalike_weight > 0:
-            self.pair.remember(seen.features, cells_of(seen)[-1], labels)
+            self.pair.remember(seen.features, seen.cells[-1], labels)
         return {"loss": torch.stack(list(terms.values())).sum(), **terms, **self._signs(seen)}
 
     def _return(self, seen: View, target: Tensor, labels: Tensor) -> Tensor:
@@ -185,14 +180,16 @@ class ConsistencyStep:
         own = seen.projected if self.loss.of == "features" else class_logits(seen)
         assert own is not None  # of=features has made a projection
         apart = self.loss.apart(own, target, teacher_learns=True)
-        return self.loss.weight * masked_mean(apart, self.loss.follows(labels))
+        # Where no position answers, the answer to the frame stands for all of them.
+        smoke = class_logits(seen)[:, 0] if seen.cells else seen.logits[:, :, None]
+        return self.loss.weigh(apart, labels, smoke.sigmoid())
 
     @torch.no_grad()
     def _signs(self, seen: View) -> dict[str, Tensor]:
         """Measure what shows a collapse, and count the steps it has shown."""
         features = seen.features if seen.projected is None else seen.projected
         signs = {"feature_spread": feature_spread(features)}
-        if seen.cells or features.shape[1] == 1:
+        if seen.cells:
             signs = {"map_spread": map_spread(class_logits(seen)).max(), **signs}
         count = self.pair.flat_steps
         for index, value in enumerate(signs.values()):
@@ -200,19 +197,12 @@ class ConsistencyStep:
         return {**signs, "collapsed": (count >= self.patience).any().float()}
 
 
-def cells_of(seen: View) -> tuple[Tensor, ...]:
-    """Give the answers of positions, or of a projection to one channel where there are none."""
-    if seen.cells or seen.projected is None or seen.projected.shape[1] != 1:
-        return seen.cells
-    return (seen.projected[:, 0].float(),)
-
-
 def measure(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Measure a pair by (B, 3, H, W) pictures: answers and spreads by name, (B,) or (1,) each."""
     seen, peer = model(images)
     features = seen.features if seen.projected is None else seen.projected
     told = {"auroc": seen.logits.mean(dim=1), "feature_spread": feature_spread(features)[None]}
-    if cells_of(seen):
+    if seen.cells:
         logits = class_logits(seen)
         told["map_auroc"] = topk_mean(logits.flatten(1)[:, :, None], share=_PEAK_SHARE)[:, 0]
         told["map_spread"] = map_spread(logits)
@@ -239,14 +229,16 @@ def feature_spread(features: Tensor) -> Tensor:
 
 
 def collapse_of(
-    figures: Mapping[str, float], *, epochs: Sequence[int], floor: float
+    figures: Mapping[str, float], *, epoch: int, flat_epochs: Collection[int], floor: float
 ) -> tuple[str, ...]:
     """Say by what a trained student shows to have collapsed; nothing if it has not.
 
     Args:
         figures: Of val, by the student that is kept: "auroc" of its answers, and "map_spread",
             "map_auroc", "feature_spread" where they are known.
-        epochs: Numbers of the epochs in which the steps told of a collapse.
+        epoch: Number of the epoch that is kept.
+        flat_epochs: Numbers of the epochs in which the steps told of a collapse. Others than the
+            kept one count for nothing: see `flatness_of`.
         floor: Below which a spread is none.
     """
     found = []
@@ -260,10 +252,15 @@ def collapse_of(
     if figures.get("feature_spread", 1.0) < floor:
         spread = figures["feature_spread"]
         found.append(f"its features are alike everywhere (spread {spread:.2g})")
-    if epochs:
-        listed = ", ".join(map(str, epochs))
-        found.append(f"maps or features were flat for many steps in epoch {listed}")
+    if epoch in flat_epochs:
+        found.append(f"maps or features were flat for many steps in epoch {epoch}, which is kept")
     return tuple(found)
+
+
+def flatness_of(*, epoch: int, flat_epochs: Sequence[int]) -> str:
+    """Tell of epochs in which maps or features were flat, and that are not kept; "" for none."""
+    others = ", ".join(str(other) for other in flat_epochs if other != epoch)
+    return f"maps or features were flat for many steps in epoch {others}" if others else ""
 
 
 def _scaled(images: Tensor, scale: float, unit: int) -> Tensor:
