@@ -447,6 +447,9 @@ def test_default_layers_reach_the_answer_and_the_next_ones_do_not(
     assert model.default_layers() == (["blocks.-1"] if pools else ["blocks.-1.norm1"])
     raw, _ = CamRecipe(method="hires_cam", flip=False).raw_cam(model, small)
     assert raw.max() > 0
+    if not pools:  # A class token answers: what the last block gives the patches goes nowhere.
+        beyond = CamRecipe(method="hires_cam", layers=["blocks.-1"], flip=False)
+        assert beyond.raw_cam(model, small)[0].max() == 0
 
 
 @pytest.mark.parametrize("method", ATTENTION_METHODS)
