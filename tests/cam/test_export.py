@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from weakseg.cam import CamRecipe
+from weakseg.cam import CamRecipe, export
 from weakseg.cam.attention_maps import ATTENTION_METHODS
 from weakseg.cam.export import smoke_logit
 from weakseg.cam.fusion import fuse_maps, resize_maps
@@ -225,6 +225,65 @@ def test_recipes_of_attention_are_refused_before_a_cnn_is_trained(
     with pytest.raises(ValueError, match="need a vision transformer"):
         CamRecipe(**settings).check(build())
     CamRecipe().check(build())
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "recipe", "words"),
+    [
+        ("test_vit", {}, {"method": "cam"}, "needs average or top-k pooling"),
+        ("test_resnet", {"pooling": "gem"}, {"method": "cam"}, "needs average or top-k pooling"),
+        ("test_resnet", {}, {"layers": ["layer9"]}, "layer9"),
+        ("test_resnet", {}, {"layers": ["fc"]}, "no feature map"),
+        ("test_resnet", None, {"method": "local", "layers": ["layer1"]}, "layer1 is no level"),
+        ("test_vit", {}, {"affinity_steps": 1, "affinity_layers": ["norm"]}, "lies in no block"),
+        ("xcit_nano_12_p16_224", {}, {"method": "rollout"}, "no attention from every token"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_before_it_is_trained(
+    name: str, settings: dict[str, Any] | None, recipe: dict[str, Any], words: str
+) -> None:
+    torch.manual_seed(0)
+    model = (
+        LocalClassifier(name, weights=None, image_size=64)
+        if settings is None
+        else Classifier(name, weights=None, image_size=64, **settings)
+    )
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    drawn = torch.get_rng_state()
+    # Windows and scales are left out: they cost time, and change nothing of what can be read.
+    with pytest.raises(ValueError, match=words):
+        CamRecipe(**recipe, window=4096, scales=(1.0, 64.0)).check(model)
+    assert model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), drawn)
+
+
+@pytest.mark.parametrize(
+    "recipe", [{"affinity_steps": 1}, {"method": "rollout"}, {"method": "attention_gradient"}]
+)
+def test_pictures_share_a_pass_only_as_far_as_their_attention_fits(
+    build: Build, recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, seen = build("test_vit"), []
+    images = torch.rand(5, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    hook = model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    made = CamRecipe(**recipe, scales=(0.5, 1.0))
+    whole, _ = made.raw_cam(model, images)
+    assert max(seen) == 5
+    grid = model.token_grid(64, 64)
+    assert grid is not None
+    tokens = grid[0] * grid[1] + model.prefix_tokens
+    heads = model.backbone.blocks[0].attn.num_heads
+    for most in (2, 1):
+        seen.clear()
+        monkeypatch.setattr(export, "MAX_LOOKS", most * heads * tokens**2)
+        parts, _ = made.raw_cam(model, images)
+        assert max(seen) == most
+        torch.testing.assert_close(parts, whole)
+    monkeypatch.setattr(export, "MAX_LOOKS", 1)
+    assert made.raw_cam(model, images)[0].shape == whole.shape
+    hook.remove()
 
 
 @pytest.mark.parametrize("method", ["local", "cam", "layer_cam"])

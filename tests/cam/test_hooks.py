@@ -7,10 +7,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from weakseg.cam.hooks import LayerTap, frozen
+from weakseg.cam import CamRecipe
+from weakseg.cam.hooks import LayerTap, frozen, gradients_of
 from weakseg.models import Classifier
 
 Build = Callable[..., Classifier]
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 def test_gradients_behind_average_pooling_are_the_heads_weights(
@@ -100,3 +103,46 @@ def test_wrong_layers_are_refused_in_words(build: Build, pictures: torch.Tensor)
             tap.activations()
     with LayerTap(model, ["norm"]) as tap, pytest.raises(ValueError, match="took no part"):
         tap.activations()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("method", ["layer_cam", "attention_gradient"])
+def test_faint_gradients_survive_16_bit_floats(
+    build: Build, pictures: torch.Tensor, method: str, device: str
+) -> None:
+    """The gradients of single positions lie below what float16 can hold."""
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    model = build("test_vit").to(device)
+    with torch.no_grad():
+        model.backbone.head.weight.mul_(1e-4)
+        model.backbone.head.bias.zero_()
+    recipe = CamRecipe(method=method, flip=False)
+    exact, _ = recipe.raw_cam(model, pictures)
+    with torch.autocast(device, dtype=torch.float16):
+        narrow, _ = recipe.raw_cam(model, pictures)
+    assert exact.max() > 0
+    # float16 keeps 3 digits of every product on the way.
+    torch.testing.assert_close(narrow, exact, rtol=0.02, atol=0.01 * float(exact.max()))
+
+
+@pytest.mark.parametrize("factor", [1e-7, 1e-3, 1.0, 1e3])
+def test_gradients_of_16_bit_floats_are_scaled_as_far_as_they_fit(factor: float) -> None:
+    narrow = torch.ones(4, dtype=torch.float16, requires_grad=True)
+    other = torch.ones(4, dtype=torch.float16, requires_grad=True)
+    target = (narrow.float() * 2).half().float().sum() * factor
+    found, none = gradients_of(target, [narrow, other])
+    assert none is None
+    assert found is not None
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, torch.full((4,), 2 * factor), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradients_of_other_types_are_left_as_torch_makes_them(dtype: torch.dtype) -> None:
+    values = torch.rand(5, dtype=dtype, requires_grad=True)
+    (found,) = gradients_of((values**3).sum(), [values])
+    (plain,) = torch.autograd.grad((values**3).sum(), [values])
+    assert found is not None
+    assert found.dtype == dtype
+    assert torch.equal(found, plain)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from weakseg.cam.hooks import gradients_of
 from weakseg.models import Classifier, LocalClassifier
 from weakseg.models.layers import canonical_name
 
@@ -96,7 +97,7 @@ class AttentionTap:
         if self._mean_heads:
             raise ValueError("mean_heads keeps no graph: leave it out to have gradients")
         recorded = self._recorded()
-        found: tuple[Tensor | None, ...] = torch.autograd.grad(target, recorded, allow_unused=True)
+        found = gradients_of(target, recorded)
         return [
             (torch.zeros_like(attention) if gradient is None else gradient).float()
             for attention, gradient in zip(recorded, found, strict=True)
@@ -191,6 +192,18 @@ def reading_tokens(model: Classifier, tokens: int) -> list[int]:
     if pools or isinstance(model, LocalClassifier):
         return list(range(model.prefix_tokens, tokens))
     return [0, 1] if getattr(backbone, "dist_token", None) is not None else [0]
+
+
+def looks_of(model: Classifier, height: int, width: int) -> int:
+    """Give how many entries a block's attention maps have for a picture: heads times tokens^2.
+
+    "attention_gradient" holds those of all blocks, with as many gradients; the other methods keep
+    the means over heads of the blocks that they read.
+    """
+    rows, columns = model.token_grid(height, width) or (0, 0)
+    tokens = model.prefix_tokens + rows * columns
+    heads = max(int(getattr(module, "num_heads", 1)) for module in attention_modules(model))
+    return max(1, heads * tokens * tokens)
 
 
 def full_precision(images: Tensor) -> torch.autocast:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from weakseg.cam.affinity import middle_blocks, token_transitions, walk
 from weakseg.cam.answers import check_method, exact_cam, local_maps, refined_maps
-from weakseg.cam.attention import AttentionTap, attention_modules, full_precision
+from weakseg.cam.attention import AttentionTap, attention_modules, full_precision, looks_of
 from weakseg.cam.attention_maps import ATTENTION_METHODS, attention_maps
 from weakseg.cam.fusion import FUSIONS, fuse_maps, resize_maps
 from weakseg.cam.hooks import LayerTap, frozen
@@ -22,6 +22,9 @@ from weakseg.cam.weighting import GRADIENT_METHODS
 from weakseg.checks import check_at_least, check_one_of, check_positive, check_shape
 from weakseg.models import Classifier, LocalClassifier
 from weakseg.models.windows import merge_windows, window_starts
+
+MAX_LOOKS = 2**26
+"""Entries of one block's attention maps, of all pictures and heads, that are held at once."""
 
 METHODS = ("local", "pcm", "cam", *GRADIENT_METHODS, *ATTENTION_METHODS)
 
@@ -54,7 +57,9 @@ class CamRecipe:
             and the picture's logit is the highest of its windows'.
         image_size: Side in pixels of the square that frames (or windows) are resized to before the
             network sees them; None for as they come.
-        batch_size: Pictures (or windows) in one forward pass.
+        batch_size: Pictures (or windows) in one forward pass; fewer where attention is read, if
+            one block's maps were to take more than 256 MiB in float32, for they grow with the
+            fourth power of a picture's side.
         discard: Of "rollout": share of a token's looks, the faintest, dropped as noise, in [0, 1).
         affinity_steps: Steps of a random walk along a ViT's own attention, by which a map spreads
             over patches that look alike, see `weakseg.cam.affinity`; values never rise above the
@@ -102,12 +107,16 @@ class CamRecipe:
     def check(self, model: Classifier) -> None:
         """Refuse a classifier that this recipe cannot read, before it is trained for nothing.
 
+        One black picture, of the size the classifier is trained on, is read by the recipe.
+
         Raises:
             ValueError: Saying what to take instead.
         """
         check_method(self.method, model)
         if self.affinity_steps:
             attention_modules(model)
+        black = torch.zeros(1, 3, model.image_size, model.image_size)
+        replace(self, scales=(1.0,), flip=False, window=None).raw_cam(model, black)
 
     def raw_cam(self, model: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
         """Make the raw maps of pictures of one size.
@@ -134,8 +143,17 @@ class CamRecipe:
             return self._in_batches(model, images)
 
     def _in_batches(self, model: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
-        parts = [self._one_batch(model, part) for part in torch.split(images, self.batch_size)]
+        size = self._pictures_at_once(model, images)
+        parts = [self._one_batch(model, part) for part in torch.split(images, size)]
         return torch.cat([maps for maps, _ in parts]), torch.cat([logits for _, logits in parts])
+
+    def _pictures_at_once(self, model: Classifier, images: Tensor) -> int:
+        """Fewer than `batch_size` where attention maps of so many would be held at once."""
+        if not (self.affinity_steps or self.method in ATTENTION_METHODS):
+            return self.batch_size
+        largest = _scaled(images[:1], max(self.scales), model.size_unit)
+        looks = looks_of(model, largest.shape[-2], largest.shape[-1])
+        return max(1, min(self.batch_size, MAX_LOOKS // looks))
 
     def _one_batch(self, model: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
         size: tuple[int, int] | None = None

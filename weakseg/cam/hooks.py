@@ -18,6 +18,8 @@ from weakseg.models.layers import find_layer
 log = logging.getLogger(__name__)
 
 _MAP_DIMENSIONS = 4
+_LARGEST_SCALE = 2.0**15
+_SCALE_STEP = 2.0**5
 
 
 class LayerTap:
@@ -83,9 +85,7 @@ class LayerTap:
                 image its own gradient as long as the images do not mix (eval mode).
         """
         recorded = self._recorded()
-        found: tuple[Tensor | None, ...] = torch.autograd.grad(
-            target, [t for _, t in recorded], allow_unused=True
-        )
+        found = gradients_of(target, [tensor for _, tensor in recorded])
         maps = []
         for (name, tensor), gradient in zip(recorded, found, strict=True):
             if gradient is None:
@@ -129,6 +129,33 @@ class LayerTap:
                 return tokens.transpose(1, 2).reshape(b, d, *self._grid)
         shape = tuple(tensor.shape)
         raise ValueError(f"layer {name} gives no feature map but a tensor of {shape}: name another")
+
+
+def gradients_of(target: Tensor, tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """Give the gradient of a scalar with respect to each tensor; None where it does not depend.
+
+    In mixed precision of 16-bit floats the small gradients of single positions would be lost on
+    their way back. There the target is scaled up, less where that overflows, and the gradients are
+    scaled down again in float32. Everywhere else they keep the type of the tensors.
+    """
+    if not _in_half_precision(target, tensors):
+        return torch.autograd.grad(target, list(tensors), allow_unused=True)
+    scale = _LARGEST_SCALE
+    while True:
+        found: Sequence[Tensor | None] = torch.autograd.grad(
+            target.float() * scale, list(tensors), allow_unused=True, retain_graph=True
+        )
+        wide = [None if each is None else each.float() / scale for each in found]
+        if scale == 1 or all(each is None or bool(each.isfinite().all()) for each in wide):
+            return wide
+        scale /= _SCALE_STEP
+
+
+def _in_half_precision(target: Tensor, tensors: Sequence[Tensor]) -> bool:
+    device = target.device.type
+    if torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16:
+        return True
+    return any(tensor.dtype == torch.float16 for tensor in (target, *tensors))
 
 
 @contextmanager
