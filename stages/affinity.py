@@ -26,6 +26,7 @@ from weakseg.labels import BACKGROUND, SMOKE
 from weakseg.losses.affinity import affinity_loss, balanced_costs, grid_seeds, pair_costs
 from weakseg.models import load_weights
 from weakseg.models.affinity_net import AffinityNet
+from weakseg.models.devices import find_device
 from weakseg.plans import Stage2Plan
 from weakseg.refine.affinity import AffinityStep
 from weakseg.refine.crops import SeedCrops
@@ -36,6 +37,7 @@ from weakseg.training import fit, track
 log = logging.getLogger(__name__)
 
 LEARNED: Final = "affinity.json"
+LESSONS: Final = "lessons.json"
 SEEDS: Final = "seeds"
 CHECKPOINTS: Final = "checkpoints"
 METRICS: Final = "metrics.jsonl"
@@ -64,8 +66,9 @@ def learn(  # noqa: PLR0917 - the order in which stage 2 hands them over
 ) -> None:
     """Train the network of `step` on the frames' seeds, and leave the step ready to be called.
 
-    Everything is kept in `folder`: `seeds/`, `checkpoints/` with `last.pt` and `best.safetensors`,
-    `metrics.jsonl`, and `affinity.json` once it has learned. Called again it goes on exactly where
+    Everything is kept in `folder`: `seeds/`, `lessons.json` with the frames that are learned from,
+    `checkpoints/` with `last.pt` and `best.safetensors`, `metrics.jsonl`, and `affinity.json` once
+    it has learned. Called again it goes on exactly where
     it was stopped, or at once takes up what was learned.
 
     Args:
@@ -78,12 +81,15 @@ def learn(  # noqa: PLR0917 - the order in which stage 2 hands them over
 
     Raises:
         DataError: If no training frame has seeds of both classes.
-        ArtifactError: If `folder` was made by other settings.
+        ArtifactError: If `folder` was made by other settings, or a frame that was learned from is
+            no longer there.
         Interrupted: If `work` was asked to stop; the state is saved.
     """
     settings = step.settings()
     if not (folder / LEARNED).exists():
+        frames = _agreed(frames, folder)
         lessons = gather_seeds(step, frames, scores_of, folder, work)
+        write_json(folder / LESSONS, [frame.id for frame in frames])
         figures = _train(step, lessons, folder, work, plan)
         write_json(folder / LEARNED, {"settings": settings, **figures})
     elif read_json(folder / LEARNED)["settings"] != settings:
@@ -92,6 +98,21 @@ def learn(  # noqa: PLR0917 - the order in which stage 2 hands them over
             "another output, or overwrite=true"
         )
     step.network = _learned(step, folder)
+
+
+def _agreed(frames: Sequence[Frame], folder: Path) -> Sequence[Frame]:
+    """Keep to the frames a training began with: one that was mended since would change it."""
+    if not (folder / LESSONS).exists():
+        return frames
+    by_id = {frame.id: frame for frame in frames}
+    began_with: list[str] = read_json(folder / LESSONS)
+    for name in began_with:
+        if name not in by_id:
+            raise ArtifactError(
+                f"refine.steps.{folder.name} has begun to learn from {name}, which is no longer "
+                "there: restore the frame, or start again with overwrite=true"
+            )
+    return [by_id[name] for name in began_with]
 
 
 def gather_seeds(
@@ -229,5 +250,4 @@ def _learned(step: AffinityStep, folder: Path) -> AffinityNet:
     """Rebuild the trained network: always in this way, so that its answers are always the same."""
     network = step.new_network(pretrained=False)
     load_weights(folder / CHECKPOINTS / "best.safetensors", network)
-    on_gpu = step.fit.accelerator != "cpu" and torch.cuda.is_available()
-    return network.to(torch.device("cuda" if on_gpu else "cpu")).eval()
+    return network.to(find_device(step.fit.accelerator)).eval()

@@ -185,6 +185,37 @@ def test_a_stopped_training_goes_on_exactly(frames: list[Frame], tmp_path: Path)
     np.testing.assert_array_equal(refined(again, frames[6]), refined(whole, frames[6]))
 
 
+def test_a_frame_that_is_mended_in_between_changes_nothing(
+    frames: list[Frame], tmp_path: Path
+) -> None:
+    fit = FitSettings(epochs=2, batch_size=2, log_every=1, accelerator="cpu", checkpoint_seconds=0)
+    stop = StopFlag()
+
+    class Stopper(NoTracker):
+        def log(self, row: Any, at: int) -> None:
+            stop.set()
+
+    work = Work(cast(RunFolder, None), Stopper(), stop)
+    with pytest.raises(Interrupted):
+        learn(step_of(fit=fit), frames[1:], partial_scores, tmp_path / "parts", work, PLAN)
+    with pytest.raises(ArtifactError, match=r"learn from f1, which is no longer there: restore"):
+        learn(step_of(fit=fit), frames[2:], partial_scores, tmp_path / "parts", work_of(), PLAN)
+    learn(step_of(fit=fit), frames, partial_scores, tmp_path / "parts", work_of(), PLAN)
+    learn(step_of(fit=fit), frames[1:], partial_scores, tmp_path / "whole", work_of(), PLAN)
+    assert rows_of(tmp_path / "parts") == rows_of(tmp_path / "whole")
+
+
+def test_a_gpu_that_is_asked_for_is_not_replaced_by_the_cpu(
+    frames: list[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = step_of()
+    learn(step, frames, partial_scores, tmp_path / "step", work_of(), PLAN)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    again = step_of(fit=replace(step.fit, accelerator="gpu"))
+    with pytest.raises(ValueError, match="device=gpu, but torch sees 0 GPUs"):
+        learn(again, frames, partial_scores, tmp_path / "step", work_of(), PLAN)
+
+
 def test_a_finished_training_returns_at_once(frames: list[Frame], tmp_path: Path) -> None:
     step = step_of()
     learn(step, frames, partial_scores, tmp_path / "step", work_of(), PLAN)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from doors import Chain, Doors
 
 from weakseg.arrays import FrameArray, Scores
@@ -378,6 +379,30 @@ def test_command_that_goes_well_quarantines_nothing(
     assert "could not be refined" not in done.err + done.out
     run = load_run(tmp_path / "stage2/run", kind="stage2")
     assert list_quarantine(run.path / QUARANTINE) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["refine.steps.multi_scale.method=layer_cam"], "set the step's method=local"),
+        (["hardware.precision=16", "hardware.accelerator=cpu"], "precision 16 needs a GPU"),
+    ],
+)
+def test_command_refuses_what_it_cannot_look_at_before_it_starts(
+    chain: Chain, doors: Doors, tmp_path: Path, words: list[str], sentence: str
+) -> None:
+    given = (f"cams={chain.run_of('stage1')}", f"output={tmp_path}/run", "tracker=none")
+    done = doors.run("stage2", *given, "refine=multi_scale", *words, cwd=chain.root)
+    assert sentence in done.sentence
+    assert not (tmp_path / "run").exists()
+
+
+def test_accelerator_holds_for_every_step(doors: Doors, tmp_path: Path) -> None:
+    words = ("refine=sam+clip+affinity", "hardware.accelerator=cpu", "--cfg", "job", "--resolve")
+    done = doors.must("stage2", *words, cwd=tmp_path)
+    steps = yaml.safe_load(done.out)["refine"]["steps"]
+    devices = [steps["sam"]["device"], steps["clip"]["device"]]
+    assert [*devices, steps["affinity"]["fit"]["accelerator"]] == ["cpu"] * 3
 
 
 def test_command_averages_an_ensemble(chain: Chain, doors: Doors, tmp_path: Path) -> None:
