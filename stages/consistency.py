@@ -38,6 +38,7 @@ from weakseg.training.engine import choose_accelerator
 log = logging.getLogger(__name__)
 
 MODES: Final = ("none", "frozen", "cotraining")
+SELECTIONS: Final = ("last", "auroc")
 STUDENT: Final = "student"
 """Folder of the student's run inside that of stage 2."""
 
@@ -61,6 +62,7 @@ def initial_weights(plan: Stage2Plan, teacher: FinishedRun) -> dict[str, str]:
         DataError: If the frames of `teacher` cannot be learnt from.
     """
     check_one_of(MODES, **{"consistency.mode": plan.consistency.mode})
+    check_one_of(SELECTIONS, **{"consistency.select": plan.consistency.select})
     if plan.consistency.mode == "none":
         return {}
     frames = _frames_of(teacher)
@@ -277,7 +279,7 @@ def train_pair(
             patience=settings.collapse_steps,
         ),
         validate=validator(val, settings.image_size, fitting, measure=measure),
-        monitor="selection",
+        monitor="selection" if settings.select == "auroc" else None,
         settings=fitting,
         checkpoints=work.run.checkpoints / _PAIR,
         on_log=work.log_row,

@@ -130,6 +130,8 @@ class ConsistencyPlan:
         classification: The loss of the labels; not `EquivarianceLoss`, which needs two views.
         lookalikes: How many false alarms the look-alike term remembers; at least 1 with that term.
         collapse_floor: Spread of maps or features below which they are flat, above 0.
+        select: Which epoch is kept: the `last`, as following goes on to sharpen maps when labels
+            have no more to say, or the best by the student's `auroc` on val.
         collapse_steps: Steps in a row after which flatness is a collapse, at least 1.
     """
 
@@ -150,6 +152,7 @@ class ConsistencyPlan:
     calibration: dict[str, float] = field(default_factory=dict)
     collapse_floor: float = 1e-3
     collapse_steps: int = 50
+    select: str = "last"
 
 
 @dataclass

@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from weakseg.losses import ConsistencyLoss
-from weakseg.losses.alignment import ALIGNMENTS, DISTANCES, check_comparison, compare_maps
+from weakseg.losses.alignment import (
+    ALIGNMENTS,
+    DISTANCES,
+    check_comparison,
+    compare_maps,
+    on_grid,
+)
 from weakseg.losses.background import background_activation, lookalike_activation
 from weakseg.losses.boundaries import boundary_misfit
 
@@ -413,13 +419,35 @@ def lesson(channels: int = 1) -> dict[str, Any]:
 
 def test_evidence_follows_the_teacher_at_every_level() -> None:
     given_ = lesson()
-    found = ConsistencyLoss(of="evidence", distance="l2", weight=2.0)(**given_)
+    found = ConsistencyLoss(of="evidence", distance="l2", weight=2.0, fused=False)(**given_)
     teacher = given_["target"].sigmoid()
     each = [
         compare_maps(c[:, None].sigmoid(), teacher, distance="l2").mean() for c in given_["cells"]
     ]
     torch.testing.assert_close(found["consistency"], 2 * torch.stack(each).mean())
     assert set(found) == {"consistency"}
+
+
+@pytest.mark.parametrize("distance", ["l2", "kl"])
+def test_fused_evidence_is_the_geometric_mean_of_the_levels(distance: str) -> None:
+    given_ = lesson()
+    size = given_["target"].shape[-2:]
+    levels = torch.stack([on_grid(cell[:, None], size) for cell in given_["cells"]]).sigmoid()
+    mean = levels.pow(1 / len(levels)).prod(dim=0)
+    student, teacher = mean, given_["target"].sigmoid()
+    if distance == "kl":
+        student, teacher = torch.logit(mean), given_["target"]
+    wanted = compare_maps(student, teacher, distance=distance).mean()
+    found = ConsistencyLoss(of="evidence", distance=distance)(**given_)["consistency"]
+    torch.testing.assert_close(found, wanted)
+
+
+def test_fused_evidence_has_gradients_however_sure_the_levels_are() -> None:
+    given_ = lesson()
+    cells = [torch.full_like(cell, 60.0).requires_grad_() for cell in given_["cells"]]
+    loss = ConsistencyLoss(of="evidence", alignment="logits", distance="kl")
+    loss(**{**given_, "cells": cells})["consistency"].backward()
+    assert all(cell.grad is not None and cell.grad.isfinite().all() for cell in cells)
 
 
 def test_features_are_compared_by_their_projection() -> None:
@@ -434,7 +462,7 @@ def test_features_are_compared_by_their_projection() -> None:
 )
 def test_divergences_are_of_logits(alignment: str, distance: str) -> None:
     given_ = lesson()
-    loss = ConsistencyLoss(of="evidence", alignment=alignment, distance=distance)
+    loss = ConsistencyLoss(of="evidence", alignment=alignment, distance=distance, fused=False)
     each = [
         compare_maps(c[:, None], given_["target"], alignment=alignment, distance=distance).mean()
         for c in given_["cells"]

@@ -214,6 +214,22 @@ def test_a_disk_that_refuses_is_told_and_loses_nothing(tiny: ModuleType, tmp_pat
     assert last.read_bytes() == before
 
 
+def test_without_a_monitor_the_last_epoch_is_kept(tiny: ModuleType, tmp_path: Path) -> None:
+    """However much worse its figures are, and after a stop too."""
+    falling = iter((4.0, 3.0, 2.0, 1.0))
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        return {"margin": next(falling)}
+
+    last = tiny.train(tmp_path / "last", monitor=None, validate=validate)
+    assert (last.best_epoch, last.best) == (4, {"margin": 1.0})
+    falling = iter((4.0, 3.0, 2.0, 1.0))
+    first = tiny.train(tmp_path / "first", validate=validate)
+    assert first.best_epoch == 1
+    weights = [tmp_path / name / "checkpoints" / "best.safetensors" for name in ("last", "first")]
+    assert weights[0].read_bytes() != weights[1].read_bytes()
+
+
 def test_a_wrong_monitor_is_answered_with_the_known_ones(tiny: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="margin"):
         tiny.train(tmp_path, validate=lambda model: {"other": 1.0})

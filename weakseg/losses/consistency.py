@@ -7,15 +7,18 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from weakseg.checks import check_at_least, check_in_unit, check_one_of, check_positive
-from weakseg.losses.alignment import check_comparison, compare_maps
+from weakseg.losses.alignment import check_comparison, compare_maps, on_grid, wide
 from weakseg.losses.background import background_activation, lookalike_activation, masked_mean
 from weakseg.losses.boundaries import boundary_misfit
 
 OF: Final = ("features", "evidence")
 TARGETS: Final = ("cam", "features", "pcm")
 FRAMES: Final = ("all", "smoke")
+
+_LEAST: Final = 1e-6
 
 
 class ConsistencyLoss(nn.Module):
@@ -39,6 +42,8 @@ class ConsistencyLoss(nn.Module):
         teacher_confidence: Whether a frame's consistency weighs as the highest probability of smoke
             that the one who is followed has there: cosine is blind to a map's scale and kl to its
             offset, and without this they also ask for the noise of maps that show nothing.
+        fused: With of=evidence, whether the levels' geometric mean is compared, which is what is
+            exported; else each level is.
         boundary_weight: Of `boundary_misfit` in smoke frames, >= 0; it lies in [0, 1].
         boundary_stride: Pixels to a cell in which borders are compared, at least 1.
         boundary_reach: Cells between the two of a pair, at least 1.
@@ -64,6 +69,7 @@ class ConsistencyLoss(nn.Module):
         weight: float = 1.0,
         frames: str = "all",
         teacher_confidence: bool = False,
+        fused: bool = True,
         boundary_weight: float = 0.0,
         boundary_stride: int = 8,
         boundary_reach: int = 2,
@@ -89,7 +95,7 @@ class ConsistencyLoss(nn.Module):
         check_at_least(1, boundary_stride=boundary_stride, boundary_reach=boundary_reach)
         self.of, self.target, self.frames = of, target, frames
         self.alignment, self.distance, self.temperature = alignment, distance, temperature
-        self.weight, self.teacher_confidence = weight, teacher_confidence
+        self.weight, self.teacher_confidence, self.fused = weight, teacher_confidence, fused
         self.boundary_weight = boundary_weight
         self.boundary_stride, self.boundary_reach = boundary_stride, boundary_reach
         self.background_weight, self.background_share = background_weight, background_share
@@ -195,6 +201,8 @@ class ConsistencyLoss(nn.Module):
             return self.apart(projected, target)
         if not cells:
             raise ValueError("of=evidence compares the answers of positions: the student has none")
+        if self.fused:
+            return self.apart(_fused(cells, target.shape[-2:]), target)
         return torch.stack([self.apart(cell[:, None], target) for cell in cells]).mean(dim=0)
 
     def _misfit(self, cell: Tensor, images: Tensor, teacher: Tensor) -> Tensor:
@@ -205,3 +213,11 @@ class ConsistencyLoss(nn.Module):
             stride=self.boundary_stride,
             reach=self.boundary_reach,
         )
+
+
+def _fused(cells: Sequence[Tensor], size: tuple[int, ...]) -> Tensor:
+    """Give the logits, (B, 1, *size), of the geometric mean of the levels' probabilities."""
+    levels = torch.stack([on_grid(wide(cell)[:, None], size) for cell in cells])
+    log_p = F.logsigmoid(levels).mean(dim=0)
+    # log(p / (1 - p)), from log p: p may be so near 1 that 1 - p has no digits left.
+    return log_p - torch.log(-torch.expm1(log_p.clamp(max=-_LEAST)))

@@ -67,7 +67,7 @@ def fit(
     sampler: BatchOrder,
     step_loss: StepLoss,
     validate: Validate,
-    monitor: str,
+    monitor: str | None,
     settings: FitSettings,
     checkpoints: Path,
     on_log: OnLog,
@@ -88,6 +88,7 @@ def fit(
         step_loss: Gives the losses of a batch: "loss" is minimised, the others are told.
         validate: Gives an epoch's figures. Called without gradients, in evaluation mode.
         monitor: The figure whose highest value makes an epoch the best; the first wins ties.
+            None takes the last epoch, whatever its figures.
         settings: Length, precision and care.
         checkpoints: Folder of `last.pt`, to go on from, and `best.safetensors`, to use.
         on_log: Gets every row of figures, and the steps taken so far.
@@ -190,15 +191,19 @@ class _Loop:
             steps = {f"step/{name}": value for name, value in parts.items()}
             self._tell({**steps, "step/gradient_norm": norm, "step/lr": lr})
 
-    def end_epoch(self, validate: Validate, monitor: str, started: float) -> None:
+    def end_epoch(self, validate: Validate, monitor: str | None, started: float) -> None:
         """Validate, keep the best weights, save, and tell the epoch's figures."""
         state, epochs = self.state, self.settings.epochs
         torch.manual_seed(seed_of_step(self.settings.seed, state.at.step))
         figures = self._validate(validate)
-        if monitor not in figures:
+        if monitor is not None and monitor not in figures:
             known = ", ".join(figures)
             raise ValueError(f"monitor must be one of the validation's {known}, got {monitor!r}")
-        is_best = not state.best or _rank(figures[monitor]) > _rank(state.best[monitor])
+        is_best = (
+            monitor is None
+            or not state.best
+            or _rank(figures[monitor]) > _rank(state.best[monitor])
+        )
         if is_best:
             state.keep_best(figures)
         shown = {f"train/{name}": total / state.at.batch for name, total in state.sums.items()}
