@@ -158,6 +158,7 @@ def _refine_phase(
             batch.apply(key, step)
         for frame in part:
             if frame.id in batch.scores:
+                tally.note(frame.id, batch.notes_of(frame))
                 write_scores(_path(folder, frame), batch.scores[frame.id][SMOKE])
     for key in phase.steps:
         if tally.never_worked(key):
@@ -224,6 +225,10 @@ class _Batch:
             else:
                 self.scores[frame.id] = result
                 self.tally.succeed(key)
+
+    def notes_of(self, frame: Frame) -> dict[str, float]:
+        """Give what the steps have noted of a frame."""
+        return self._contexts[frame.id].notes
 
     def _drop(self, frame: Frame, key: str, error: Exception) -> None:
         self.scores.pop(frame.id, None)

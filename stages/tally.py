@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,6 +16,7 @@ from weakseg.stages.scores import SPEED
 log = logging.getLogger(__name__)
 
 QUARANTINE: Final = "quarantine.csv"
+NOTES: Final = "notes"
 
 _HOPELESS: Final = 8  # As many failures in a row are no accident of some frames.
 
@@ -73,14 +74,28 @@ class Tally:
         self.failed[frame.id] = Quarantined(frame.id, str(frame.path), reason)
         log.warning("%s is left out, for it fails: %s", frame.id, reason)
 
+    def note(self, frame_id: str, notes: Mapping[str, float]) -> None:
+        """Keep what steps have noted of a frame, beside what those of an earlier phase have."""
+        if notes:
+            path = self.run.path / NOTES / f"{frame_id}.json"
+            write_json(path, (read_json(path) if path.exists() else {}) | dict(notes))
+
     def never_worked(self, key: str) -> bool:
         """Say whether a step has failed on every frame it was given, and was given some."""
         return key not in self._has_worked and self._in_a_row.get(key, 0) > 0
 
     def figures(self, frames: int) -> dict[str, float]:
-        """Give `seconds_per_frame/STEP` over all `frames`, and the count of those that failed."""
+        """Give `seconds_per_frame/STEP` over all `frames`, what steps noted, and failures."""
         times = {f"seconds_per_frame/{key}": total / frames for key, total in self.seconds.items()}
-        return times | {"failed_frames": float(len(self.failed))}
+        return times | self._mean_notes() | {"failed_frames": float(len(self.failed))}
+
+    def _mean_notes(self) -> dict[str, float]:
+        """Give the mean of every figure that steps have noted, over the frames that have it."""
+        noted: dict[str, list[float]] = {}
+        for path in sorted((self.run.path / NOTES).glob("*.json")):
+            for key, value in read_json(path).items():
+                noted.setdefault(key, []).append(float(value))
+        return {key: sum(values) / len(values) for key, values in sorted(noted.items())}
 
 
 def failures_of(run: RunPaths) -> Sequence[Quarantined]:

@@ -12,9 +12,10 @@ from tiny_sam import tiny_sam
 from weakseg.arrays import FrameArray, Mask
 from weakseg.data import read_frame
 from weakseg.errors import MissingExtraError, WeightsError
-from weakseg.refine import Background, SamStep, refine
+from weakseg.refine import Background, FrameContext, SamStep, refine
 from weakseg.refine import sam as sam_module
 from weakseg.refine.sam import PROMPTS
+from weakseg.refine.step import scores_of_smoke
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 MOBILE_SAM = SHARED / "weights" / "mobile_sam_vit_t.safetensors"
@@ -195,3 +196,19 @@ def test_mobile_sam_cuts_a_blob_of_evidence_at_the_edge_of_the_forest(tmp_path: 
     added = refined(SamStep(combine="union", **common), frame, evidence, tmp_path)
     assert added[plume].mean() > 0.7
     assert len(list((tmp_path / "sam").iterdir())) == 1
+
+
+def test_what_only_the_floor_kept_is_noted(
+    plume: FrameArray, evidence: np.ndarray, checkpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a share of the evidence that is sure: here a mask leaves the lower half of it out."""
+    sure = evidence >= 0.5
+    upper = sure.copy()
+    upper[24:] = False
+    monkeypatch.setattr(SamStep, "candidates", lambda *_: [upper])
+    step = SamStep(checkpoint=checkpoint, acceptance="none", combine="trim", floor=0.5)
+    context = FrameContext("frame", 1.0, evidence)
+    step(plume, scores_of_smoke(evidence), context)
+    share = 1 - upper.sum() / sure.sum()
+    assert 0.1 < share < 0.9
+    assert context.notes == {"sam/kept_by_floor": pytest.approx(share)}

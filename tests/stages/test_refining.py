@@ -232,6 +232,24 @@ def test_speed_is_told_for_every_step(cams: FinishedRun, tmp_path: Path) -> None
     assert last.seconds == after.seconds
 
 
+def test_what_steps_note_of_frames_is_told_as_a_mean(cams: FinishedRun, tmp_path: Path) -> None:
+    """However many starts it took."""
+
+    @dataclass
+    class Noting(Halve):
+        def __call__(self, frame: FrameArray, scores: Scores, context: FrameContext) -> Scores:
+            context.notes["halve/share"] = context.probability
+            return super().__call__(frame, scores, context)
+
+    smoky = with_smoke(cams, tmp_path / "before")
+    first = [frame for frame in frames_of(cams) if frame.id == smoky[0]]
+    refined(cams, tmp_path / "run", {"halve": Noting()}, first)
+    _, tally = refined(cams, tmp_path / "run", {"halve": Noting()})
+    evidence = Looker(cams, torch.device("cpu")).evidence
+    mean = np.mean([evidence(name)[1] for name in smoky])
+    assert tally.figures(1)["halve/share"] == pytest.approx(mean)
+
+
 # ---- phases
 
 

@@ -154,6 +154,8 @@ class ClipStep:
         moved = weighed(frame, smoke, context)
         spared = (context.evidence >= self.floor) & (moved < smoke)
         log.debug("%s: %d pixels are kept by the floor alone", context.frame_id, spared.sum())
+        sure = int(np.count_nonzero(context.evidence >= self.floor))
+        context.notes[f"{self.name}/kept_by_floor"] = int(np.count_nonzero(spared)) / max(1, sure)
         return scores_of_smoke(np.where(spared, smoke, moved))
 
     def probabilities(self, frame: FrameArray, context: FrameContext) -> Floats:

@@ -184,6 +184,8 @@ class SamStep:
             floor=self.floor,
         )
         log.debug("%s: %d pixels are kept by the floor alone", context.frame_id, kept.sum())
+        sure = int(np.count_nonzero(context.evidence >= self.floor))
+        context.notes[f"{self.name}/kept_by_floor"] = int(np.count_nonzero(kept)) / max(1, sure)
         return scores_of_smoke(combined)
 
     def candidates(

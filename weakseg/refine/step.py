@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -29,6 +29,8 @@ class FrameContext:
         look: Makes the evidence (H, W) of this frame by another recipe, calibrated and gated like
             `evidence`; None where no classifier is at hand.
         look_precision: Names the arithmetic of `look`, and of what is kept of it.
+        notes: Where a step may note a figure of this frame for the run's summary, by
+            "STEP/FIGURE"; it has no part in any score.
     """
 
     frame_id: str
@@ -37,6 +39,7 @@ class FrameContext:
     cache_dir: Path | None = None
     look: Callable[[CamRecipe], ScoreMap] | None = None
     look_precision: str = ""
+    notes: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a probability outside [0, 1] and evidence that is no map."""
