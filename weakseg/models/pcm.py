@@ -17,7 +17,6 @@ from weakseg.models.levels import level_maps
 MAX_PAIRS = 2**24
 """Pairs of positions whose likeness is held at once: 64 MiB of float32."""
 
-_PROBE_PIXELS = 64
 _LEVELS = 2
 _SHALLOW_WIDTH, _DEEP_WIDTH = 64, 128
 _NOT_ITS_OWN = ("pooling", "classes", "drop_rate")
@@ -189,7 +188,7 @@ class PcmClassifier(Classifier):
         was_training = self.training
         self.eval()
         with torch.no_grad():
-            picture = torch.zeros(1, 3, _PROBE_PIXELS, _PROBE_PIXELS)
+            picture = torch.zeros(1, 3, self.image_size, self.image_size)
             levels, features = level_maps(self, picture, self.levels)
         self.train(was_training)
         return [level.shape[1] for level in (*levels, features)]
