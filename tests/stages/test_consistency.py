@@ -152,6 +152,7 @@ def test_a_provoked_collapse_is_said(doors: Doors, chain: Chain) -> None:
             (
                 "consistency.student.local=false",
                 "consistency.cam.method=layer_cam",
+                "consistency.loss.of=features",
                 "consistency.loss.target=features",
                 "consistency.loss.background_weight=1",
             ),
