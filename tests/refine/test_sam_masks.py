@@ -17,7 +17,7 @@ from weakseg.arrays import FrameArray
 from weakseg.refine import FrameContext, SamStep
 from weakseg.refine.acceptance import COMBINATIONS, RULES, combine_scores, kept_by_floor
 from weakseg.refine.prompts import points_on
-from weakseg.refine.sam_masks import cached_masks
+from weakseg.refine.sam_masks import cached_masks, points_at_once
 from weakseg.refine.step import scores_of_smoke
 
 SHAPE = (5, 7)
@@ -210,3 +210,9 @@ def test_what_only_the_floor_kept_is_told_for_each_frame(
     np.testing.assert_allclose(after[1], [[0.9, 0.9, 0.2, 0.9, 0.0]], atol=1e-6)
     assert "frame: 1 of 1 masks" in caplog.text
     assert "frame: 2 pixels are kept by the floor alone" in caplog.text
+
+
+def test_large_frames_ask_fewer_points_at_once() -> None:
+    assert points_at_once(64, 256, 256) == 64
+    assert points_at_once(64, 1280, 1920) == 9
+    assert points_at_once(64, 30_000, 30_000) == 1

@@ -67,7 +67,7 @@ class SamStep:
         seed_threshold: Smoke score in (0, 1] from which a pixel belongs to a region.
         max_regions: Only the largest regions are asked about, at least 1.
         points_per_side: Of the grid over the whole frame, at least 1.
-        points_per_batch: Points SAM answers at once, at least 1; it costs memory only.
+        points_per_batch: Most points SAM answers at once, at least 1: fewer on large frames.
         min_quality: Automatic masks that SAM itself rates lower are dropped, in [0, 1].
         min_stability: Automatic masks less stable than this are dropped, in [0, 1].
         max_area: Masks above this share of the frame are dropped, in (0, 1].

@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -21,6 +21,11 @@ from weakseg.refine.embeddings import Embedding
 from weakseg.refine.prompts import BoolMap, Coordinates
 
 log = logging.getLogger(__name__)
+
+MAX_PIXELS: Final = 1 << 26
+"""Of all masks that are held at once: 256 MiB of float32, which SAM filters by copying."""
+
+_MASKS_PER_POINT = 3
 
 
 def masks_at(
@@ -40,7 +45,8 @@ def masks_at(
         frame: (H, W, 3) uint8, RGB.
         embedding: What SAM's encoder sees in it.
         points: (N, 2) float32.
-        points_per_batch: Points SAM answers at once, at least 1; it costs memory only.
+        points_per_batch: Most points SAM answers at once, at least 1; fewer where their masks,
+            three of the frame's size each, would pass `MAX_PIXELS`. The masks are the same.
         min_quality: Masks that SAM itself rates lower are dropped, in [0, 1].
         min_stability: Masks that change more than this with SAM's cut are dropped, in [0, 1].
     """
@@ -48,13 +54,18 @@ def masks_at(
         sam,
         points_per_side=None,
         point_grids=[points / np.array(frame.shape[1::-1])],
-        points_per_batch=points_per_batch,
+        points_per_batch=points_at_once(points_per_batch, *frame.shape[:2]),
         pred_iou_thresh=min_quality,
         stability_score_thresh=min_stability,
     )
     # The generator would embed the frame again: it has one crop, the frame.
     generator.predictor.set_image = lambda image: show(generator.predictor, image, embedding)
     return [np.asarray(found["segmentation"], bool) for found in generator.generate(frame)]
+
+
+def points_at_once(asked: int, height: int, width: int) -> int:
+    """Say how many points to ask at once, so that their masks stay within `MAX_PIXELS`."""
+    return max(1, min(asked, MAX_PIXELS // (_MASKS_PER_POINT * height * width)))
 
 
 def show(predictor: Any, frame: FrameArray, embedding: Embedding) -> None:
