@@ -1,0 +1,24 @@
+"""Type what each command is asked to do: the schema of the configuration, free of Hydra.
+
+A field that is `"???"` has no default: the configuration must give it, and Hydra names it when it
+does not. Components are `Any` because they arrive built, from `_target_` nodes whose constructors
+check their own ranges.
+"""
+
+from __future__ import annotations
+
+from weakseg.plans.ablation import AblationPlan as AblationPlan
+from weakseg.plans.ablation import StudyPlan as StudyPlan
+from weakseg.plans.common import HardwarePlan as HardwarePlan
+from weakseg.plans.common import RunPlan as RunPlan
+from weakseg.plans.common import TrackingNames as TrackingNames
+from weakseg.plans.stages import ConsistencyPlan as ConsistencyPlan
+from weakseg.plans.stages import LearningPlan as LearningPlan
+from weakseg.plans.stages import RefinePlan as RefinePlan
+from weakseg.plans.stages import SelfTrainingPlan as SelfTrainingPlan
+from weakseg.plans.stages import Stage1Plan as Stage1Plan
+from weakseg.plans.stages import Stage2Plan as Stage2Plan
+from weakseg.plans.stages import Stage3Plan as Stage3Plan
+from weakseg.plans.tools import CheckPlan as CheckPlan
+from weakseg.plans.tools import EvaluatePlan as EvaluatePlan
+from weakseg.plans.tools import PredictPlan as PredictPlan
