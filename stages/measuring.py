@@ -18,7 +18,15 @@ from weakseg.data import Frame, read_frame
 from weakseg.data.truth import masks_of, read_mask
 from weakseg.errors import DataError
 from weakseg.labels import BACKGROUND, SMOKE
-from weakseg.metrics import FrameFigures, ScoreCurves, iou, measure, size_table
+from weakseg.metrics import (
+    FrameFigures,
+    ScoreCurves,
+    group_table,
+    iou,
+    measure,
+    reliability_of,
+    size_table,
+)
 from weakseg.metrics import summarise as summarise_frames
 from weakseg.models import TiledInference
 from weakseg.refine import ThresholdChoice
@@ -30,13 +38,33 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures over frames, and one line for each of them."""
+    """Figures over frames, and one line for each of them.
+
+    Args:
+        figures: Of all frames, by name; what cannot be known is NaN.
+        frames: Of each frame, in the order they came.
+        curve: Threshold and IoU per image at it.
+        strata: By size of the smoke; see `weakseg.metrics.size_table`.
+        rules: By rule for the threshold; see `weakseg.stages.rules.by_rule`.
+        by_scene: One row a scene, with the key `scene`; see `weakseg.metrics.group_table`.
+        by_camera: The same with the key `camera`: empty unless the data names cameras.
+        by_opacity: By opacity of the smoke; see `weakseg.metrics.opacity_table`.
+        reliability: Bins of the frames' probabilities, each with `low`, `high`, `count`,
+            `mean_score` and `smoke_rate` (NaN in empty bins); none if a probability is not known.
+        pixel_reliability: The same of the pixels' scores.
+        curves: All frames' scores by truth.
+    """
 
     figures: dict[str, float]
     frames: list[FrameFigures] = field(default_factory=list)
     curve: list[tuple[float, float]] = field(default_factory=list)
     strata: list[dict[str, float | str]] = field(default_factory=list)
     rules: list[dict[str, float | str]] = field(default_factory=list)
+    by_scene: list[dict[str, float | str]] = field(default_factory=list)
+    by_camera: list[dict[str, float | str]] = field(default_factory=list)
+    by_opacity: list[dict[str, float | str]] = field(default_factory=list)
+    reliability: list[dict[str, float]] = field(default_factory=list)
+    pixel_reliability: list[dict[str, float]] = field(default_factory=list)
     curves: ScoreCurves = field(default_factory=ScoreCurves, repr=False, compare=False)
 
 
@@ -88,7 +116,16 @@ def evaluate(
     soft = curves.summary(threshold)
     merged |= {key: value for key, value in soft.items() if key not in merged}
     curve = list(zip(curves.thresholds.tolist(), curves.iou().tolist(), strict=True))
-    return Evaluation(merged, figures, curve, size_table(figures), curves=curves)
+    return Evaluation(
+        merged,
+        figures,
+        curve,
+        size_table(figures),
+        by_scene=group_table(figures, key="scene"),
+        reliability=reliability_of(figures),
+        pixel_reliability=curves.reliability(),
+        curves=curves,
+    )
 
 
 def truth_of(frame: Frame, masks: Mapping[Path, Path], height: int, width: int) -> Mask:
@@ -166,6 +203,11 @@ def as_json(result: Evaluation) -> dict[str, Any]:
         "figures": plain(result.figures),
         "by_size": plain(result.strata),
         "by_rule": plain(result.rules),
+        "by_scene": plain(result.by_scene),
+        "by_camera": plain(result.by_camera),
+        "by_opacity": plain(result.by_opacity),
+        "reliability": plain(result.reliability),
+        "pixel_reliability": plain(result.pixel_reliability),
         "iou_by_threshold": [[t, _known(v)] for t, v in result.curve],
         "frames": [
             {

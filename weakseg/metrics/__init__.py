@@ -25,5 +25,9 @@ from weakseg.metrics.pixel import mae as mae
 from weakseg.metrics.pixel import miou as miou
 from weakseg.metrics.pixel import precision as precision
 from weakseg.metrics.pixel import recall as recall
+from weakseg.metrics.reliability import calibration_error as calibration_error
+from weakseg.metrics.reliability import reliability_bins as reliability_bins
+from weakseg.metrics.reliability import reliability_of as reliability_of
+from weakseg.metrics.strata import group_table as group_table
 from weakseg.metrics.strata import size_stratum as size_stratum
 from weakseg.metrics.strata import size_table as size_table

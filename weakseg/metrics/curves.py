@@ -9,9 +9,11 @@ import numpy.typing as npt
 
 from weakseg.arrays import Mask, ScoreMap
 from weakseg.checks import check_in_unit, check_one_of, check_shape
-from weakseg.labels import IGNORE, SMOKE
+from weakseg.labels import BACKGROUND, SMOKE
+from weakseg.metrics.reliability import bin_rows
 
 BINS = 256
+RELIABILITY_BINS = 16
 
 Curve = npt.NDArray[np.float64]
 
@@ -27,6 +29,7 @@ class ScoreCurves:
         """Start without frames."""
         self._smoke: list[npt.NDArray[np.int64]] = []
         self._other: list[npt.NDArray[np.int64]] = []
+        self._sums = np.zeros(RELIABILITY_BINS)
 
     def add(self, scores: ScoreMap, truth: Mask) -> None:
         """Take in one frame.
@@ -43,9 +46,15 @@ class ScoreCurves:
         if scores.size:
             check_in_unit(lowest_score=float(scores.min()), highest_score=float(scores.max()))
         levels = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
-        there = truth == SMOKE
+        there, clear = truth == SMOKE, truth == BACKGROUND
         self._smoke.append(np.bincount(levels[there], minlength=BINS))
-        self._other.append(np.bincount(levels[~there & (truth != IGNORE)], minlength=BINS))
+        self._other.append(np.bincount(levels[clear], minlength=BINS))
+        known = there | clear
+        self._sums += np.bincount(
+            levels[known] // (BINS // RELIABILITY_BINS),
+            weights=scores[known],
+            minlength=RELIABILITY_BINS,
+        )
 
     def __len__(self) -> int:
         return len(self._smoke)
@@ -109,6 +118,16 @@ class ScoreCurves:
             return math.nan
         gains = np.diff(hits, prepend=0.0) / hits[-1]
         return float(np.sum(gains * hits / np.maximum(hits + alarms, 1)))
+
+    def reliability(self) -> list[dict[str, float]]:
+        """Return 16 bins of the pixels' scores as `reliability_bins` does; none without frames."""
+        if len(self) == 0:
+            return []
+        smoke, other = (
+            np.sum(one, axis=0).reshape(RELIABILITY_BINS, -1).sum(1).astype(np.float64)
+            for one in (self._smoke, self._other)
+        )
+        return bin_rows(smoke + other, self._sums, smoke)
 
     def summary(self, threshold: float | None = None) -> dict[str, float]:
         """Return the oracle's peaks, pixel AP, and what a chosen threshold loses beside them.

@@ -69,7 +69,7 @@ def ece(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, bins: int = 15) 
         Naeini et al., AAAI 2015, for the probability of smoke and not of the likelier class.
     """
     check_at_least(1, bins=bins)
-    truth, belief = _checked(labels, probabilities)
+    truth, belief = checked(labels, probabilities)
     if len(truth) == 0:
         return math.nan
     check_in_unit(smallest_probability=belief.min(), largest_probability=belief.max())
@@ -80,7 +80,7 @@ def ece(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, bins: int = 15) 
 
 def _steps(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> tuple[Numbers, Numbers, Numbers]:
     """Return falling thresholds with the hits and false alarms at each, from none to all."""
-    truth, belief = _checked(labels, probabilities)
+    truth, belief = checked(labels, probabilities)
     order = np.argsort(-belief, kind="stable")
     truth, belief = truth[order], belief[order]
     last_of_ties = np.flatnonzero(np.diff(belief, append=-np.inf))
@@ -90,7 +90,12 @@ def _steps(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> tuple[Numbers
     return thresholds, np.concatenate([[0.0], hits]), np.concatenate([[0.0], alarms])
 
 
-def _checked(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> tuple[Numbers, Numbers]:
+def checked(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> tuple[Numbers, Numbers]:
+    """Return labels and probabilities as (N,) float64.
+
+    Raises:
+        ValueError: If they are not of equal length, labels not 0 or 1, or numbers not finite.
+    """
     truth = np.asarray(labels, dtype=np.float64)
     belief = np.asarray(probabilities, dtype=np.float64)
     check_shape((None,), labels=truth)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from weakseg.metrics.alarms import false_alarm_share, false_area_mean
 from weakseg.metrics.frames import FrameFigures
 from weakseg.metrics.pixel import PixelCounts, iou, precision, recall
 
@@ -41,6 +42,36 @@ def size_table(
             if frame.has_smoke and size_stratum(frame.smoke_share, bounds=bounds) == name
         ]
         rows.append({"stratum": name, **_row(members)})
+    return rows
+
+
+def group_table(frames: Sequence[FrameFigures], *, key: str) -> list[dict[str, float | str]]:
+    """Return a row of figures for each scene, or whatever else a frame tells of itself.
+
+    Args:
+        frames: All of them, with smoke or without.
+        key: Name of a text of `FrameFigures`, such as "scene".
+
+    Returns:
+        Rows in the order of their names. IoU and the like are of the frames with smoke,
+        `false_alarm_share` and `false_area_mean` of the `smoke_free_frames`; NaN where there are
+        none.
+    """
+    groups: dict[str, list[FrameFigures]] = {}
+    for frame in frames:
+        groups.setdefault(getattr(frame, key), []).append(frame)
+    rows = []
+    for name, members in sorted(groups.items()):
+        clear = [frame.predicted_share for frame in members if frame.is_smoke_free]
+        rows.append(
+            {
+                key: name,
+                **_row([frame for frame in members if frame.has_smoke]),
+                "smoke_free_frames": len(clear),
+                "false_alarm_share": false_alarm_share(clear),
+                "false_area_mean": false_area_mean(clear),
+            }
+        )
     return rows
 
 
