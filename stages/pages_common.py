@@ -1,0 +1,45 @@
+"""Choose what pages show: frames from the whole range of probabilities, curves by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from weakseg.artifacts import MetricsLog, RunFolder
+from weakseg.labels import SMOKE
+
+Rows = Sequence[Mapping[str, str]]
+_PERCENT = 100
+
+
+def by_probability(rows: Rows) -> tuple[Rows, Rows]:
+    """Give the frames labelled smoke and those labelled smoke-free, rising in probability."""
+    ordered = sorted(rows, key=lambda row: float(row["probability"]))
+    smoke = [row for row in ordered if int(row["label"]) == SMOKE]
+    return smoke, [row for row in ordered if int(row["label"]) != SMOKE]
+
+
+def spread(rows: Rows, count: int) -> Rows:
+    """Take frames from the whole range, the surest first."""
+    if not rows:
+        return []
+    places = np.linspace(len(rows) - 1, 0, num=min(3 * count, len(rows))).round().astype(int)
+    return [rows[place] for place in places]
+
+
+def training_curves(run: RunFolder) -> dict[str, list[tuple[float, float]]]:
+    """Read what was logged: losses and figures by epoch, each chart with its series."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for row in MetricsLog(run.metrics_path).rows():
+        for key, value in row.items():
+            group, _, name = key.partition("/")
+            if group in ("train", "val") and isinstance(value, int | float):
+                chart = f"{name.replace('_', ' ')}/{group}"
+                curves.setdefault(chart, []).append((float(row["epoch"]), float(value)))
+    return curves
+
+
+def percent(share: str) -> str:
+    """Write a share kept as text for people."""
+    return f"{_PERCENT * float(share):.1f} %"
