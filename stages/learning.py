@@ -19,7 +19,7 @@ from weakseg.data import (
 )
 from weakseg.labels import SMOKE
 from weakseg.metrics import auroc
-from weakseg.models import Segmenter
+from weakseg.models import SegmentationModel
 from weakseg.plans import LearningPlan
 from weakseg.stages.optimisers import with_faster_head
 from weakseg.stages.scores import frame_score, mask_path
@@ -60,7 +60,7 @@ def list_items(
 
 def fit_segmenter(
     plan: LearningPlan,
-    segmenter: Segmenter,
+    segmenter: SegmentationModel,
     items: Sequence[SegmentationItem],
     *,
     seed: int,

@@ -25,7 +25,7 @@ from weakseg.data import Frame, SegmentationItem, read_frame
 from weakseg.errors import DataError
 from weakseg.labels import SMOKE
 from weakseg.metrics import auroc
-from weakseg.models import Segmenter, TiledInference
+from weakseg.models import SegmentationModel, TiledInference
 from weakseg.plans import Stage2Plan
 from weakseg.refine import Background, Step, ThresholdChoice, confidence, refine
 from weakseg.refine.agreement import RoundFigures, mask_agreement, mean_known
@@ -86,7 +86,7 @@ def make_round(material: Material, number: int) -> RoundFigures:
     return figures_of(material, number)
 
 
-def train_segmenter(material: Material, number: int) -> Segmenter:
+def train_segmenter(material: Material, number: int) -> SegmentationModel:
     """Fit a new segmenter to the masks of the round before; it comes back ready to look."""
     plan, work = material.plan, material.work
     before, now = material.folder(number - 1), material.folder(number)
@@ -138,7 +138,7 @@ def _items(material: Material, number: int) -> list[SegmentationItem]:
 
 
 def predict_frames(
-    material: Material, number: int, segmenter: Segmenter, frames: Sequence[Frame]
+    material: Material, number: int, segmenter: SegmentationModel, frames: Sequence[Frame]
 ) -> None:
     """Write the scores of `frames`: what the segmenter sees, as far as the classifier believes it.
 

@@ -24,14 +24,19 @@ from weakseg.checks import check_one_of
 from weakseg.data import Frame, SegmentationItem, read_frame
 from weakseg.errors import DataError
 from weakseg.metrics import auroc
-from weakseg.models import Segmenter, TiledInference, save_weights
+from weakseg.models import SegmentationModel, TiledInference, save_weights
 from weakseg.plans import Stage3Plan
 from weakseg.refine import EvidenceStatistics, ThresholdChoice
 from weakseg.stages.learning import fit_segmenter, list_items, validate_by_labels
 from weakseg.stages.measuring import Evaluation, evaluate_split, iou_against_masks, oracle_threshold
 from weakseg.stages.pages import segmentation_page
 from weakseg.stages.scores import THRESHOLD, frame_score, score_path
-from weakseg.stages.segmenters import INFERENCE, SEGMENTER, starting_segmenter
+from weakseg.stages.segmenters import (
+    INFERENCE,
+    SEGMENTER,
+    starting_segmenter,
+    write_segmenter,
+)
 from weakseg.stages.showing import BEST, show
 from weakseg.stages.work import (
     Work,
@@ -66,7 +71,7 @@ def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
     with at_work(plan, config, kind="stage3", inputs=inputs, data=pseudo.manifest.data) as work:
         if not work.run.is_complete:
             started = time.monotonic()
-            write_json(work.run.path / SEGMENTER, segmenter.settings())
+            write_segmenter(work.run, segmenter)
             write_json(work.run.path / INFERENCE, plan.inference.settings())
             if plan.trained is None:
                 train_segmenter(plan, segmenter, frames, pseudo, work)
@@ -109,7 +114,7 @@ def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
 
 def train_segmenter(
     plan: Stage3Plan,
-    segmenter: Segmenter,
+    segmenter: SegmentationModel,
     frames: Sequence[Frame],
     pseudo: FinishedRun,
     work: Work,

@@ -10,6 +10,7 @@ from weakseg.models.local import head_of as head_of
 from weakseg.models.pcm import ActivationMaps as ActivationMaps
 from weakseg.models.pcm import PcmClassifier as PcmClassifier
 from weakseg.models.sam import load_sam as load_sam
+from weakseg.models.segmentation import SegmentationModel as SegmentationModel
 from weakseg.models.segmenters import Segmenter as Segmenter
 from weakseg.models.weights import load_pretrained as load_pretrained
 from weakseg.models.weights import load_weights as load_weights

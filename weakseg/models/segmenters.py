@@ -18,6 +18,7 @@ from weakseg.checks import check_at_least, check_one_of, check_shape
 from weakseg.models import hub
 from weakseg.models.encoders import Matched, load_encoder, weights_path
 from weakseg.models.resnet import move_stride_to_1x1
+from weakseg.models.segmentation import SegmentationModel
 from weakseg.models.weights import sha256_of_weights
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ _SIZE_UNIT = 32
 _KEY = "segmenter.encoder_weights"
 
 
-class Segmenter(nn.Module):
+class Segmenter(SegmentationModel):
     """A network that gives a logit per class and pixel.
 
     Takes pictures in [0, 1] of any size from 32 x 32 on, normalises them itself, pads them to
@@ -110,7 +111,7 @@ class Segmenter(nn.Module):
         return dict(self._settings)
 
     def new_parameters(self) -> list[nn.Parameter]:
-        """Give the parameters outside the encoder, which start at random whatever the weights."""
+        """Give the parameters outside the encoder."""
         encoder = {id(parameter) for parameter in self._encoder.parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in encoder]
 
