@@ -18,7 +18,7 @@ from weakseg.report import Card, PanelRow, Report, Table, overlay, write_report
 from weakseg.report.charts import charts, ticks
 from weakseg.report.page import render, shown
 
-VOID = {"meta", "link", "img", "br", "line", "circle", "path"}
+VOID = {"meta", "link", "img", "br", "line", "path", "rect", "input"}
 
 
 class Checker(HTMLParser):

@@ -23,6 +23,14 @@ class Tick:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A place on a chart's x axis worth pointing at, such as the epoch that was kept."""
+
+    x: float
+    text: str
+
+
+@dataclass(frozen=True)
 class Series:
     """One line: its path in SVG units, its last point, and what that point says."""
 
@@ -41,6 +49,7 @@ class Chart:
     x_ticks: Sequence[Tick]
     y_ticks: Sequence[Tick]
     series: Sequence[Series]
+    mark: Tick | None = None
     left: float = _LEFT
     right: float = WIDTH - _RIGHT
     top: float = _TOP
@@ -49,10 +58,16 @@ class Chart:
     height: float = HEIGHT
 
 
-def charts(curves: Mapping[str, Sequence[Point]]) -> list[Chart]:
+def charts(
+    curves: Mapping[str, Sequence[Point]], marks: Mapping[str, Mark] | None = None
+) -> list[Chart]:
     """Group curves by the part of their name before "/": "loss/train" and "loss/val" share one.
 
     Points that are not finite are left out, and so are curves without any.
+
+    Args:
+        curves: Name -> points.
+        marks: The part before "/" -> what is marked; beyond the ends of the curves nothing is.
     """
     grouped: dict[str, dict[str, list[Point]]] = {}
     for name, points in curves.items():
@@ -60,7 +75,8 @@ def charts(curves: Mapping[str, Sequence[Point]]) -> list[Chart]:
         kept = [(float(x), float(y)) for x, y in points if math.isfinite(x) and math.isfinite(y)]
         if kept:
             grouped.setdefault(title, {})[series or title] = kept
-    return [_chart(title, series) for title, series in grouped.items()]
+    told = marks or {}
+    return [_chart(title, series, told.get(title)) for title, series in grouped.items()]
 
 
 def ticks(low: float, high: float, *, count: int = 5) -> list[float]:
@@ -74,7 +90,7 @@ def ticks(low: float, high: float, *, count: int = 5) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
-def _chart(title: str, series: Mapping[str, Sequence[Point]]) -> Chart:
+def _chart(title: str, series: Mapping[str, Sequence[Point]], mark: Mark | None) -> Chart:
     xs = [x for points in series.values() for x, _ in points]
     ys = [y for points in series.values() for _, y in points]
     x_marks, y_marks = ticks(min(xs), max(xs)), ticks(min(ys), max(ys))
@@ -90,8 +106,10 @@ def _chart(title: str, series: Mapping[str, Sequence[Point]]) -> Chart:
             round(HEIGHT - _BOTTOM - up * (HEIGHT - _TOP - _BOTTOM), 2),
         )
 
+    is_inside = mark is not None and x_low <= mark.x <= x_high
     return Chart(
         title=title,
+        mark=Tick(place((mark.x, y_low))[0], mark.text) if mark and is_inside else None,
         x_ticks=[Tick(place((x, y_low))[0], f"{x:g}") for x in x_marks if x_low <= x <= x_high],
         y_ticks=[Tick(place((x_low, y))[1], f"{y:g}") for y in y_marks],
         series=[_series(name, list(map(place, points)), points) for name, points in series.items()],

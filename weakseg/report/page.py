@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from weakseg.artifacts import write_text
 from weakseg.report.bars import Bars, lay_out
-from weakseg.report.charts import Point, charts
+from weakseg.report.charts import Mark, Point, charts
 from weakseg.report.pictures import (
     FALSE_ALARM_COLOUR,
     HIT_COLOUR,
@@ -24,6 +24,8 @@ from weakseg.report.pictures import (
     SMOKE_COLOUR,
     data_uri,
 )
+from weakseg.report.scatter import Scatter, lay_out_scatter
+from weakseg.report.sorting import places
 
 REPORT: Final = "report.html"
 _TEMPLATE: Final = "page.html.j2"
@@ -51,12 +53,23 @@ class Card:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of figures; numbers are set to the right."""
+    """A table of figures; numbers are set to the right.
+
+    Args:
+        title: What it is of.
+        columns: Names of its columns.
+        rows: One cell a column.
+        note: A line under the title.
+        sortable: Whether readers can order its rows by any column.
+        folded: Whether only its title shows until it is opened.
+    """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     note: str = ""
+    sortable: bool = False
+    folded: bool = False
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -83,30 +96,61 @@ class PanelRow:
 
 
 @dataclass(frozen=True)
+class Plots:
+    """Scatter plots under one heading, with a line on how to read them."""
+
+    title: str
+    plots: Sequence[Scatter]
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Report:
     """What a page tells, in the order it tells it.
 
     Args:
         title: What was run.
         status: Lines under it: where the figures are from, how the threshold was chosen.
+        facts: Name -> what to know before any figure is believed.
+        links: Text -> address of a file beside the page, relative to it.
         cards: Headline figures.
         bars: Charts of named values, one below the other.
+        plots: Groups of scatter plots.
         curves: "chart/series" -> points; series of one chart are drawn together.
+        marks: "chart" -> a place on the x axis of one of these to be marked.
         panels: Best, median and worst frames.
-        false_alarms: Smoke-free frames on which smoke was seen.
+        false_alarms: Smoke-free frames on which smoke was seen; None leaves the part out.
+        false_alarms_note: What these frames are.
+        no_false_alarms: What is said if there are none.
         tables: All other figures.
+        texts: Title -> text that is folded away.
         config: The resolved configuration as text, folded away.
     """
 
     title: str
     status: Sequence[str] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
     cards: Sequence[Card] = ()
     bars: Sequence[Bars] = ()
+    plots: Sequence[Plots] = ()
     curves: Mapping[str, Sequence[Point]] = field(default_factory=dict)
+    marks: Mapping[str, Mark] = field(default_factory=dict)
     panels: Sequence[PanelRow] = ()
     false_alarms: Sequence[PanelRow] | None = None
+    false_alarms_note: str = "Frames without smoke on which smoke was seen, the largest first."
+    no_false_alarms: str = "None: no smoke was seen on a frame without smoke."
     tables: Sequence[Table] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
     config: str = ""
+
+    def __post_init__(self) -> None:
+        for text, address in self.links.items():
+            if "//" in address or ":" in address or address.startswith("/"):
+                raise ValueError(
+                    f"the link {text!r} leads to {address}: pages link to files beside them only, "
+                    "by relative paths"
+                )
 
 
 def write_report(run_dir: Path | str, report: Report, *, name: str = REPORT) -> Path:
@@ -122,17 +166,35 @@ def write_report(run_dir: Path | str, report: Report, *, name: str = REPORT) -> 
 
 def render(report: Report) -> str:
     """Give the page as text."""
-    source = resources.files("weakseg.report").joinpath(_TEMPLATE).read_text(encoding="utf-8")
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FunctionLoader(_read_template),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"shown": shown, "is_number": _is_number, "data_uri": data_uri}
-    return environment.from_string(source).render(
+    environment.filters |= {
+        "shown": shown,
+        "is_number": _is_number,
+        "data_uri": data_uri,
+        "places": lambda table: places(table.rows),
+    }
+    sortable = [len(table.columns) for table in report.tables if table.sortable]
+    return environment.get_template(_TEMPLATE).render(
         report=report,
-        charts=charts(report.curves),
+        charts=charts(report.curves, report.marks),
         bar_charts=[lay_out(chart) for chart in report.bars],
+        plot_groups=[
+            (group.title, group.note, [lay_out_scatter(plot) for plot in group.plots])
+            for group in report.plots
+        ],
+        most_columns=max(sortable, default=0),
         legend=[(text, f"rgb{colour}") for text, colour in _LEGEND],
     )
+
+
+def _read_template(name: str) -> str:
+    return resources.files("weakseg.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def shown(value: Any) -> str:
