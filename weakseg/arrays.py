@@ -19,5 +19,8 @@ ScoreMap: TypeAlias = npt.NDArray[np.float32]
 Mask: TypeAlias = npt.NDArray[np.uint8]
 """(H, W) uint8 class ids: 0 background, 1 smoke, 255 ignore."""
 
+Instances: TypeAlias = npt.NDArray[np.uint16]
+"""(H, W) uint16: 0 background, 1..N the instances."""
+
 FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
 """Any floating array."""

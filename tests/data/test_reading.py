@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from weakseg.arrays import FrameArray
-from weakseg.data.reading import read_facts, read_frame, read_ids
+from weakseg.data.reading import read_facts, read_frame, read_ids, read_instances
 from weakseg.errors import DataError
 
 
@@ -170,3 +170,17 @@ def test_coloured_masks_are_refused(tmp_path: Path) -> None:
     Image.new("RGB", (2, 2), (255, 0, 0)).save(tmp_path / "red.png")
     with pytest.raises(DataError, match=r"red\.png is coloured"):
         read_ids(tmp_path / "red.png")
+
+
+def test_instance_numbers_above_a_byte_are_read_as_they_are(tmp_path: Path) -> None:
+    numbers = np.array([[0, 1, 300], [65535, 2, 0]], dtype=np.uint16)
+    Image.fromarray(numbers).save(tmp_path / "i.png")
+    np.testing.assert_array_equal(read_instances(tmp_path / "i.png"), numbers)
+    Image.fromarray(numbers.astype(np.uint8)).save(tmp_path / "b.png")
+    np.testing.assert_array_equal(read_instances(tmp_path / "b.png"), numbers % 256)
+
+
+def test_coloured_instances_are_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (2, 2)).save(tmp_path / "c.png")
+    with pytest.raises(DataError, match=r"c\.png is no picture of instance numbers"):
+        read_instances(tmp_path / "c.png")

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from weakseg.arrays import FrameArray, Mask
+from weakseg.arrays import FrameArray, Instances, Mask
 from weakseg.checks import check_at_least
 from weakseg.errors import DataError
 
@@ -118,6 +118,32 @@ def read_ids(path: Path | str) -> Mask:
             return _ids_from_channels(np.array(picture.convert("RGB"), dtype=np.uint8), path)
         except DAMAGE as error:
             raise _damaged(path, error) from error
+
+
+def read_instances(path: Path | str) -> Instances:
+    """Read a PNG of instance numbers, 8-bit or 16-bit: 0 is background, 1..N are instances.
+
+    Returns:
+        (H, W) uint16.
+
+    Raises:
+        DataError: If the file cannot be read, is coloured, or holds numbers outside 16 bits.
+    """
+    path = Path(path)
+    with _open(path, max_pixels=MAX_PIXELS) as picture:
+        try:
+            picture.load()
+            if picture.mode not in ("1", "L", "P", "I") and not picture.mode.startswith("I;16"):
+                raise DataError(
+                    f"{path} is no picture of instance numbers (mode {picture.mode}): save it as "
+                    "PNG with one channel of 8 or 16 bits"
+                )
+            numbers = np.array(picture, dtype=np.int64)
+        except DAMAGE as error:
+            raise _damaged(path, error) from error
+    if numbers.min() < 0 or numbers.max() > 65535:
+        raise DataError(f"{path} holds numbers up to {numbers.max()}: instances are 1 to 65535")
+    return numbers.astype(np.uint16)
 
 
 def read_facts(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
