@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import logging
+import os
 import re
 import signal
 import sys
@@ -135,16 +136,45 @@ def _explain_missing(missing: list[str]) -> str:
 
 
 def _separate_sweep_outputs(config: DictConfig) -> None:
-    """Give each point of a `-m` sweep its own folder, named after what varies."""
-    state = HydraConfig.get()
-    if state.mode != RunMode.MULTIRUN or "output" not in config:
+    """Give each point of a sweep its own folder, named after what varies, and tell it the sweep.
+
+    Points of `-m` are told by Hydra, those of `wandb agent` by the environment it sets; those of
+    `weakseg.sweep` have it all in their words.
+    """
+    if "output" not in config:
         return
-    varied = [item for item in state.job.override_dirname.split(",") if item]
-    named = ",".join(item for item in varied if not item.startswith(("output=", "tracking.")))
-    if named:
-        config.output = str(Path(config.output) / re.sub(r"[^A-Za-z0-9=,.+_-]+", "_", named))
-    if "tracking" in config and not config.tracking.group:
-        config.tracking.group = Path(state.sweep.dir).name
+    state = HydraConfig.get()
+    words = [(item.lstrip("+~").partition("=")[0], item) for item in state.overrides.task]
+    if state.mode == RunMode.MULTIRUN:
+        group = Path(state.sweep.dir).name
+        fixed = set(state.job.config.override_dirname.exclude_keys)
+        point = [item for key, item in words if key not in fixed]
+        varied = [item for item in state.job.override_dirname.split(",") if item]
+        named = ",".join(item for item in varied if not item.startswith(("output=", "tracking.")))
+        folder = re.sub(r"[^A-Za-z0-9=,.+_-]+", "_", named)
+        config.output = str(Path(config.output) / folder) if named else config.output
+    elif os.environ.get("WANDB_SWEEP_ID") and os.environ.get("WANDB_RUN_ID"):
+        group, run = os.environ["WANDB_SWEEP_ID"], os.environ["WANDB_RUN_ID"]
+        point = _point_of_agent(os.environ.get("WANDB_SWEEP_PARAM_PATH", ""))
+        given = {key for key, _ in words}
+        if "output" not in given:
+            config.output = f"runs/sweeps/{group}/{run}"
+        if "tracker.mode" not in given and OmegaConf.select(config, "tracker.mode") == "offline":
+            config.tracker.mode = "online"  # The agent's server waits for the run's figures.
+    else:
+        return
+    if "tracking" in config:
+        config.tracking.group = config.tracking.group or group
+        named_by = ("output=", "tracking.")
+        config.tracking.point = [item for item in point if not item.startswith(named_by)]
+
+
+def _point_of_agent(path: str) -> list[str]:
+    """Read the parameters that `wandb agent` chose for this run, as it types them."""
+    if not Path(path).is_file():
+        return []
+    chosen = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path)))
+    return [f"{key}={item['value']}" for key, item in chosen.items() if isinstance(item, dict)]
 
 
 def _rewrite_arguments(arguments: list[str], command: str) -> list[str]:

@@ -27,10 +27,17 @@ class HardwarePlan:
 
 @dataclass
 class TrackingNames:
-    """How a run is named to the tracker; empty names are derived from the output folder."""
+    """How a run is named to the tracker; none of it changes the run.
+
+    Args:
+        name: Of the run; derived from the output folder if empty.
+        group: The sweep the run belongs to, if any.
+        point: What the sweep varies, as it is typed: `refine=crf`, `seed=0`.
+    """
 
     name: str = ""
     group: str = ""
+    point: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from weakseg.artifacts import plain, write_text
+from weakseg.artifacts.manifest import installed_version, source_commit
 from weakseg.checks import check_one_of, check_positive
 from weakseg.labels import CLASS_NAMES, IGNORE
 from weakseg.tracking.tracker import Panel, Value
@@ -27,6 +28,7 @@ _VARIABLES: Final = (
     "WANDB_ARTIFACT_DIR",
     "WANDB_CONFIG_DIR",
 )
+_LONGEST_TAG: Final = 64
 _CLASS_LABELS: Final = {**dict(enumerate(CLASS_NAMES)), IGNORE: "ignore"}
 
 
@@ -66,17 +68,21 @@ class WandbTracker:
         job_type: str,
         config: Mapping[str, Any],
     ) -> None:
-        """Begin the run, or take it up again under the id kept in `run_dir`."""
+        """Begin the run, or take it up again under the id kept in `run_dir`.
+
+        Of a sweep's run, `config["tracking"]` names group and point, which become tags; under
+        `code`, every run's config says which version of weakseg made it.
+        """
         if self.mode == "disabled" or self._run is not None:
             return
         arguments = {
             "name": name,
             "group": group,
             "job_type": job_type,
-            "config": plain(config),
+            "config": {**plain(config), "code": _code()},
             "project": self.project,
             "entity": self.entity,
-            "tags": list(self.tags),
+            "tags": _tags(self.tags, config),
         }
         self._guard("start", lambda: self._start(Path(run_dir), arguments))
 
@@ -165,6 +171,19 @@ class WandbTracker:
             else:
                 os.environ[name] = value
         self._environment = {}
+
+
+def _code() -> dict[str, str]:
+    """Say what made the run; the commit is empty outside a checkout."""
+    return {"version": installed_version(), "git_commit": source_commit()}
+
+
+def _tags(own: Sequence[str], config: Mapping[str, Any]) -> list[str]:
+    """Join a run's own tags with the sweep it belongs to and its point there."""
+    tracking = config.get("tracking") or {}
+    group, point = tracking.get("group") or "", tracking.get("point") or []
+    named = [*own, *([group] if group else []), *point]
+    return list(dict.fromkeys(tag[:_LONGEST_TAG] for tag in named if tag))
 
 
 def _run_id(run_dir: Path) -> str:
