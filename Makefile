@@ -19,7 +19,7 @@ NOT_MISSPELT := carin,steams,inpt
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv demo test test-core test-python check check-types bench-core sanitize ablation notebooks clean
+.PHONY: help venv demo test test-core test-python check check-types bench-core sanitize ablation docs notebooks clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,6 +53,10 @@ sanitize: venv ## run the C++ tests and 100,000 random cases under AddressSaniti
 
 ablation: venv ## measure every step over seeds; OPTIONS='study=quick', or your data: see README
 	$(BIN)/python -m weakseg.ablation $(OPTIONS)
+
+docs: venv ## build the site: build/site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f docs/site/mkdocs.yml
+	@echo "open build/site/index.html"
 
 notebooks: venv ## strip the notebooks' outputs
 	$(BIN)/nbstripout notebooks/*.ipynb
