@@ -34,13 +34,7 @@ from weakseg.stages.ablation_results import (
     result_path,
     up_to_date,
 )
-from weakseg.stages.ablation_running import (
-    Terminal,
-    progress_line,
-    run_steps,
-    run_units,
-    seconds_left,
-)
+from weakseg.stages.ablation_running import progress_line, run_units, seconds_left
 from weakseg.stages.ablation_study import (
     Study,
     Unit,
@@ -50,6 +44,7 @@ from weakseg.stages.ablation_study import (
     units_of_shard,
 )
 from weakseg.stages.ablation_table import write_tables
+from weakseg.stages.running import Terminal, run_steps
 from weakseg.training import StopFlag
 
 log = logging.getLogger(__name__)

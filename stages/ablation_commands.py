@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,26 +18,7 @@ from weakseg.stages.ablation_words import (
     runs_anywhere,
     shortened,
 )
-
-
-@dataclass(frozen=True)
-class Step:
-    """One command of a unit.
-
-    Args:
-        name: What it does there: stage1, stage2, measure-val, measure-train.
-        command: `stage1`, `stage2` or `evaluate`.
-        words: What follows it.
-    """
-
-    name: str
-    command: str
-    words: tuple[str, ...]
-
-    @property
-    def line(self) -> str:
-        """As it is typed."""
-        return shlex.join(["python", "-m", f"weakseg.{self.command}", *self.words])
+from weakseg.stages.running import Step
 
 
 @dataclass(frozen=True)

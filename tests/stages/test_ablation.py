@@ -18,8 +18,7 @@ from weakseg.data import DataError, IndexSource
 from weakseg.errors import ArtifactError
 from weakseg.plans import AblationPlan, HardwarePlan, StudyPlan
 from weakseg.stages import ablation
-from weakseg.stages.ablation_commands import Step
-from weakseg.stages.ablation_running import Terminal
+from weakseg.stages.running import Step, Terminal
 from weakseg.targets import ConfigurationError
 
 TINY = " ".join(word for word in STAGES["stage1"] if not word.startswith(("tracker", "hardware")))

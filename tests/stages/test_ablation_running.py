@@ -13,15 +13,9 @@ import pytest
 from weakseg.artifacts.lock import FolderLock
 from weakseg.errors import ArtifactError, DataError
 from weakseg.plans import StudyPlan
-from weakseg.stages.ablation_commands import Step
-from weakseg.stages.ablation_running import (
-    StepFailed,
-    progress_line,
-    run_steps,
-    run_units,
-    seconds_left,
-)
+from weakseg.stages.ablation_running import progress_line, run_units, seconds_left
 from weakseg.stages.ablation_study import Study, Unit, read_study
+from weakseg.stages.running import Step, StepFailed, run_steps
 from weakseg.training import Interrupted, StopFlag
 
 

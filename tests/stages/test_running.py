@@ -1,4 +1,4 @@
-"""A command is a process with a log; it ends when it is asked to, and with the ablation."""
+"""A command is a process with a log; it ends when it is asked to, and with its parent."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from weakseg.stages import ablation_running
-from weakseg.stages.ablation_commands import Step
-from weakseg.stages.ablation_running import Terminal
+from weakseg.stages import running
+from weakseg.stages.running import Step, Terminal
 from weakseg.training import Interrupted
 
 STAGE1 = Step("stage1", "stage1", ("seed=0",))
@@ -30,7 +29,7 @@ def sleeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(
-        ablation_running,
+        running,
         "command_of",
         lambda step: [str(program), "-m", f"weakseg.{step.command}", *step.words],
     )
@@ -61,14 +60,14 @@ def test_stop_ends_running_commands_and_starts_no_other(tmp_path: Path) -> None:
 PARENT = """
 import sys
 from pathlib import Path
-from weakseg.stages import ablation_running as running
-from weakseg.stages.ablation_commands import Step
+from weakseg.stages import running
+from weakseg.stages.running import Step
 running.command_of = lambda step: ["/bin/sh", "-c", "echo $$; exec sleep 60"]
 running.Terminal({}).run(Step("stage1", "stage1", ()), Path(sys.argv[1]))
 """
 
 
-def test_command_ends_with_an_ablation_that_is_killed(tmp_path: Path) -> None:
+def test_command_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     told = tmp_path / "log"
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(told)])
     while not told.exists() or not told.read_text().endswith("\n"):
@@ -101,7 +100,7 @@ def test_kill_reaches_the_helpers_of_a_command_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = "sleep 60 & echo $!; wait"
-    monkeypatch.setattr(ablation_running, "command_of", lambda step: ["/bin/sh", "-c", script])
+    monkeypatch.setattr(running, "command_of", lambda step: ["/bin/sh", "-c", script])
     terminal, codes = Terminal({}), list[int]()
     thread = threading.Thread(target=lambda: codes.append(terminal.run(STAGE1, tmp_path / "log")))
     thread.start()
