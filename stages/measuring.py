@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,24 +13,28 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from weakseg.arrays import Mask
+from weakseg.arrays import FrameArray, Mask
 from weakseg.artifacts import RunFolder, plain, read_scores
 from weakseg.data import Frame, read_frame
+from weakseg.data.listing import cameras_of
 from weakseg.data.truth import masks_of, read_mask
 from weakseg.errors import DataError
-from weakseg.labels import BACKGROUND, SMOKE
+from weakseg.labels import BACKGROUND, IGNORE, SMOKE
 from weakseg.metrics import (
     FrameFigures,
     ScoreCurves,
+    Sequences,
     group_table,
     iou,
     measure,
+    opacity_table,
     reliability_of,
     size_table,
 )
 from weakseg.metrics import summarise as summarise_frames
 from weakseg.models import TiledInference
 from weakseg.refine import ThresholdChoice
+from weakseg.stages.measuring_rows import frame_row
 from weakseg.stages.scores import ScoresOf, score_path, stored_scores
 from weakseg.training import track
 
@@ -53,6 +58,8 @@ class Evaluation:
             `mean_score` and `smoke_rate` (NaN in empty bins); none if a probability is not known.
         pixel_reliability: The same of the pixels' scores.
         curves: All frames' scores by truth.
+        truths: Id of each frame to a digest of the mask it was measured by.
+        paths: Id of each frame to its picture.
     """
 
     figures: dict[str, float]
@@ -66,6 +73,8 @@ class Evaluation:
     reliability: list[dict[str, float]] = field(default_factory=list)
     pixel_reliability: list[dict[str, float]] = field(default_factory=list)
     curves: ScoreCurves = field(default_factory=ScoreCurves, repr=False, compare=False)
+    truths: dict[str, str] = field(default_factory=dict, repr=False)
+    paths: dict[str, Path] = field(default_factory=dict, repr=False)
 
 
 def known_masks(data: Mapping[str, Any]) -> dict[Path, Path]:
@@ -80,26 +89,35 @@ def evaluate(
     threshold: float,
     *,
     masks_of_run: Callable[[Frame], Mask] | None = None,
+    pixels_of: Callable[[Frame], FrameArray] | None = None,
+    cameras: Mapping[Path, str] | None = None,
     draws: int = 1000,
     seed: int = 0,
 ) -> Evaluation:
     """Measure soft scores, and the masks cut from them, frame by frame.
 
     Args:
-        frames: With a mask in `masks`, or labelled smoke-free: their truth is empty.
+        frames: In the order they were filmed. With a mask in `masks`, or labelled smoke-free:
+            their truth is empty. Frames labelled smoke without a mask are all ignored, and count
+            for the image-level figures only.
         masks: Absolute frame path -> absolute mask path.
         scores_of: Gives a frame's scores and probability.
         threshold: Smoke score from which a pixel is smoke.
         masks_of_run: Gives a frame's mask where the run has cut its own; else the threshold does.
+        pixels_of: Reads a frame, to measure the opacity of its smoke; None leaves it out.
+        cameras: Absolute frame path -> camera; one not named stands for its scene's own.
         draws: Resamples of scenes behind each interval.
         seed: Of the resamples.
     """
-    curves, figures = ScoreCurves(), []
+    curves, figures, digests = ScoreCurves(), [], {}
+    named = any((cameras or {}).get(frame.path) for frame in frames)
+    sequences = Sequences([_film(frame) for frame in frames])
     for frame in track(frames, what="measure", unit="frames"):
         scores, probability = scores_of(frame)
         truth = truth_of(frame, masks, *scores.shape)
         cut = masks_of_run(frame) if masks_of_run else (scores >= threshold).astype(np.uint8)
         predicted = np.where(cut == SMOKE, SMOKE, BACKGROUND).astype(np.uint8)
+        has_smoke = bool(np.any(truth == SMOKE))
         figures.append(
             measure(
                 predicted,
@@ -109,30 +127,50 @@ def evaluate(
                 scene=frame.scene,
                 scores=scores,
                 probability=probability,
+                pixels=pixels_of(frame) if pixels_of and has_smoke else None,
+                camera=((cameras or {}).get(frame.path) or frame.scene) if named else "",
+                sequence=frame.sequence,
+                change=sequences.change(_film(frame), predicted, truth),
             )
         )
         curves.add(scores, truth)
+        digests[frame.id] = _digest(truth)
     merged = summarise_frames(figures, draws=draws, seed=seed)
     soft = curves.summary(threshold)
     merged |= {key: value for key, value in soft.items() if key not in merged}
-    curve = list(zip(curves.thresholds.tolist(), curves.iou().tolist(), strict=True))
     return Evaluation(
         merged,
         figures,
-        curve,
+        list(zip(curves.thresholds.tolist(), curves.iou().tolist(), strict=True)),
         size_table(figures),
         by_scene=group_table(figures, key="scene"),
+        by_camera=group_table(figures, key="camera") if named else [],
+        by_opacity=opacity_table(figures),
         reliability=reliability_of(figures),
         pixel_reliability=curves.reliability(),
         curves=curves,
+        truths=digests,
+        paths={frame.id: frame.path for frame in frames},
     )
 
 
+def _film(frame: Frame) -> str:
+    """Name the film a frame is part of: sequences of two scenes may have one name."""
+    return f"{frame.scene}/{frame.sequence}" if frame.sequence else ""
+
+
+def _digest(truth: Mask) -> str:
+    """Tell masks apart by a short text."""
+    digest = hashlib.sha256(np.ascontiguousarray(truth))
+    digest.update(str(truth.shape).encode())
+    return digest.hexdigest()[:16]
+
+
 def truth_of(frame: Frame, masks: Mapping[Path, Path], height: int, width: int) -> Mask:
-    """Read a frame's mask; a frame labelled smoke-free needs none."""
+    """Read a frame's mask; a frame labelled smoke-free needs none, of others all is ignored."""
     path = masks.get(frame.path)
     if path is None:
-        return np.full((height, width), BACKGROUND, np.uint8)
+        return np.full((height, width), IGNORE if frame.label == SMOKE else BACKGROUND, np.uint8)
     return read_mask(path, height=height, width=width)
 
 
@@ -155,6 +193,22 @@ def frames_with_truth(
     ]
 
 
+def in_order(frames: Sequence[Frame], listed: Iterable[Path]) -> list[Frame]:
+    """Put frames in the order they are listed, as consecutive frames are to be compared.
+
+    Args:
+        frames: In any order; those not listed keep theirs, after the others.
+        listed: Paths of frames.
+    """
+    place = {path: number for number, path in enumerate(listed)}
+    return sorted(frames, key=lambda frame: place.get(frame.path, len(place)))
+
+
+def pixels_of(frame: Frame) -> FrameArray:
+    """Read a frame."""
+    return read_frame(frame.path)
+
+
 def evaluate_split(
     run: RunFolder, frames: Sequence[Frame], split: str, threshold: float
 ) -> Evaluation | None:
@@ -164,7 +218,15 @@ def evaluate_split(
     if not chosen:
         log.info("the %s split has no masks: figures by image labels only", split)
         return None
-    return evaluate(chosen, masks, stored_scores(run), threshold)
+    cameras = cameras_of(run.manifest.data)
+    return evaluate(
+        in_order(chosen, cameras),
+        masks,
+        stored_scores(run),
+        threshold,
+        pixels_of=pixels_of,
+        cameras=cameras,
+    )
 
 
 def iou_against_masks(
@@ -210,14 +272,7 @@ def as_json(result: Evaluation) -> dict[str, Any]:
         "pixel_reliability": plain(result.pixel_reliability),
         "iou_by_threshold": [[t, _known(v)] for t, v in result.curve],
         "frames": [
-            {
-                "id": frame.id,
-                "label": frame.label,
-                "scene": frame.scene,
-                "iou": _known(frame.iou) if frame.has_smoke else None,
-                "predicted_share": _known(frame.predicted_share),
-                "probability": _known(frame.probability),
-            }
+            frame_row(frame, path=result.paths.get(frame.id), truth=result.truths.get(frame.id, ""))
             for frame in result.frames
         ],
     }

@@ -1,33 +1,16 @@
-"""Measure each frame once, and merge the frames' figures into those of a data set."""
+"""Measure each frame once: what it adds to the figures of a data set."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
-from weakseg.arrays import Mask, ScoreMap
-from weakseg.checks import check_in_unit, check_one_of
-from weakseg.metrics.alarms import MIN_AREA, false_alarm_share, false_area_mean
-from weakseg.metrics.bootstrap import scene_interval
+from weakseg.arrays import FrameArray, Mask, ScoreMap
+from weakseg.checks import check_one_of
 from weakseg.metrics.boundary import boundary_counts
-from weakseg.metrics.image import image_figures
-from weakseg.metrics.pixel import (
-    PixelCounts,
-    count,
-    f1,
-    f_beta,
-    iou,
-    mae,
-    miou,
-    precision,
-    recall,
-)
-
-Numbers = npt.NDArray[np.float64]
+from weakseg.metrics.opacity import smoke_opacity
+from weakseg.metrics.pixel import PixelCounts, count, iou, mae
+from weakseg.metrics.temporal import Change
 
 
 @dataclass(frozen=True)
@@ -42,6 +25,10 @@ class FrameFigures:
         boundary: Its pixels near edges; None if not measured.
         probability: Of smoke in the frame, in [0, 1]; NaN if not known.
         mae: Mean distance of its soft scores from the truth; NaN if not measured.
+        opacity: Of its smoke, in [0, 1]; see `smoke_opacity`. NaN if not measured.
+        camera: What filmed it; "" if not known.
+        sequence: The video it came from; "" if not known.
+        change: Since the frame before in the same sequence; None if there is none.
     """
 
     id: str
@@ -51,6 +38,10 @@ class FrameFigures:
     boundary: PixelCounts | None = None
     probability: float = math.nan
     mae: float = math.nan
+    opacity: float = math.nan
+    camera: str = ""
+    sequence: str = ""
+    change: Change | None = None
 
     def __post_init__(self) -> None:
         """Refuse labels that are none."""
@@ -94,6 +85,10 @@ def measure(
     scores: ScoreMap | None = None,
     probability: float = math.nan,
     with_boundary: bool = True,
+    pixels: FrameArray | None = None,
+    camera: str = "",
+    sequence: str = "",
+    change: Change | None = None,
 ) -> FrameFigures:
     """Measure one frame.
 
@@ -106,6 +101,10 @@ def measure(
         scores: (H, W) float in [0, 1], soft scores of smoke; None leaves MAE out.
         probability: Of smoke in the frame; NaN if not known.
         with_boundary: Whether to measure boundaries, which takes longer than all the rest.
+        pixels: (H, W, 3) uint8, RGB, to measure the opacity of its smoke; None leaves it out.
+        camera: What filmed it, if known.
+        sequence: The video it came from, if known.
+        change: Since the frame before in the same sequence.
     """
     return FrameFigures(
         id=id,
@@ -115,98 +114,8 @@ def measure(
         boundary=boundary_counts(predicted, truth) if with_boundary else None,
         probability=probability,
         mae=math.nan if scores is None else mae(scores, truth),
+        opacity=math.nan if pixels is None else smoke_opacity(pixels, truth),
+        camera=camera,
+        sequence=sequence,
+        change=change,
     )
-
-
-def summarise(
-    frames: Sequence[FrameFigures],
-    *,
-    min_area: float = MIN_AREA,
-    draws: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> dict[str, float]:
-    """Merge the frames' figures.
-
-    Pooled over all pixels: `iou_pooled`, `miou`, `precision`, `recall`, `f1`, `f_beta`
-    (beta^2 = 0.3). Means over the frames with smoke: `iou_per_image`, `boundary_iou`. Over the
-    smoke-free frames: `false_alarm_share`, `false_area_mean`, and `empty_on_empty`, the share of
-    them in which nothing is found, as is right. `mae` is a mean over all frames. Image-level
-    figures are there if every frame has a probability. What cannot be known is NaN.
-
-    Args:
-        frames: At least one.
-        min_area: Share of a frame beyond which something found is an alarm, in [0, 1].
-        draws: Data sets drawn for the intervals `*_low` and `*_high`; 0 leaves them out.
-        level: Share of the draws within an interval, in [0, 1].
-        seed: Of the draws.
-
-    Raises:
-        ValueError: If there are no frames.
-    """
-    if not frames:
-        raise ValueError("there are no frames to summarise")
-    check_in_unit(min_area=min_area)
-    total = sum((frame.counts for frame in frames), PixelCounts())
-    smoky = [frame for frame in frames if frame.has_smoke]
-    clear = [frame for frame in frames if frame.is_smoke_free]
-    areas = [frame.predicted_share for frame in clear]
-    boundaries = [iou(frame.boundary) for frame in smoky if frame.boundary is not None]
-    figures: dict[str, float] = {
-        "iou_per_image": _mean([frame.iou for frame in smoky]),
-        "iou_pooled": iou(total),
-        "miou": miou(total),
-        "precision": precision(total),
-        "recall": recall(total),
-        "f1": f1(total),
-        "f_beta": f_beta(total),
-        "boundary_iou": _mean(boundaries),
-        "mae": _mean([frame.mae for frame in frames]),
-        "empty_on_empty": _mean([float(frame.counts.is_empty_on_empty) for frame in clear]),
-        "false_alarm_share": false_alarm_share(areas, min_area=min_area),
-        "false_area_mean": false_area_mean(areas),
-        "frames": len(frames),
-        "smoke_frames": len(smoky),
-        "smoke_free_frames": len(clear),
-        "scenes": len({frame.scene for frame in frames}),
-    }
-    if all(math.isfinite(frame.probability) for frame in frames):
-        labels = [frame.label for frame in frames]
-        figures.update(image_figures(labels, [frame.probability for frame in frames]))
-    if draws:
-        scenes = [frame.scene for frame in frames]
-        for name, figure in _weighted_figures(frames, min_area).items():
-            interval = scene_interval(scenes, figure, draws=draws, level=level, seed=seed)
-            figures[f"{name}_low"], figures[f"{name}_high"] = interval
-    return figures
-
-
-def _weighted_figures(
-    frames: Sequence[FrameFigures], min_area: float
-) -> dict[str, Callable[[Numbers], float]]:
-    """Return the figures that get an interval, as functions of how often each frame counts."""
-    smoky = np.array([frame.has_smoke for frame in frames], dtype=np.float64)
-    clear = np.array([frame.is_smoke_free for frame in frames], dtype=np.float64)
-    overlaps = np.array([frame.iou if frame.has_smoke else 0.0 for frame in frames])
-    alarms = np.array([frame.predicted_share > min_area for frame in frames], dtype=np.float64)
-    common = np.array([frame.counts.tp for frame in frames], dtype=np.float64)
-    union = np.array(
-        [frame.counts.tp + frame.counts.fp + frame.counts.fn for frame in frames],
-        dtype=np.float64,
-    )
-    return {
-        "iou_per_image": lambda times: _ratio(times @ (smoky * overlaps), times @ smoky),
-        # As in `iou`: nothing there and nothing found is right.
-        "iou_pooled": lambda times: _ratio(times @ common, times @ union, empty=1.0),
-        "false_alarm_share": lambda times: _ratio(times @ (clear * alarms), times @ clear),
-    }
-
-
-def _ratio(part: float, whole: float, *, empty: float = math.nan) -> float:
-    return float(part / whole) if whole > 0 else empty
-
-
-def _mean(values: Sequence[float]) -> float:
-    """Return the mean of the numbers among the values; NaN if there are none."""
-    numbers = [value for value in values if math.isfinite(value)]
-    return math.fsum(numbers) / len(numbers) if numbers else math.nan
