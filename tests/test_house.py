@@ -37,6 +37,7 @@ PLANS = {
     "evaluate": plans.EvaluatePlan,
     "predict": plans.PredictPlan,
     "ablation": plans.AblationPlan,
+    "import": plans.ImportPlan,
 }
 
 

@@ -16,12 +16,12 @@ LAYERS = (
     {"filtering"},
     {"mean_field"},
     {"data", "models", "losses", "metrics", "densecrf"},
-    {"cam", "refine", "training"},
+    {"cam", "refine", "training", "importers"},
     {"artifacts", "tracking", "report"},
     {"plans", "targets"},
     {"stages"},
     {"launch"},
-    {"stage1", "stage2", "stage3", "check", "evaluate", "predict", "ablation"},
+    {"stage1", "stage2", "stage3", "check", "evaluate", "predict", "ablation", "import"},
 )
 RANKS = {f"weakseg.{name}": rank for rank, names in enumerate(LAYERS) for name in names}
 

@@ -128,6 +128,7 @@ def _explain_instantiation(error: InstantiationException) -> str:
 def _explain_missing(missing: list[str]) -> str:
     hints = {
         "data": "data=folder data.folder=FOLDER, data=index data.index=FILE.csv or data=synthetic",
+        "format": "format=via, coco, labelme, masks, smoke5k, smokeseg, ijmond or rise",
         "run": "run=FOLDER, the folder of a finished run",
         "source": "source=FOLDER_OR_IMAGE",
         "output": "output=FOLDER",

@@ -56,6 +56,7 @@ LIBRARIES = (
     "weakseg.stages.audit",
     "weakseg.stages.cams",
     "weakseg.stages.evaluation",
+    "weakseg.stages.importing",
     "weakseg.stages.prediction",
     "weakseg.stages.pseudo_masks",
     "weakseg.stages.segmentation",

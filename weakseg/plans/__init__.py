@@ -12,6 +12,7 @@ from weakseg.plans.ablation import StudyPlan as StudyPlan
 from weakseg.plans.common import HardwarePlan as HardwarePlan
 from weakseg.plans.common import RunPlan as RunPlan
 from weakseg.plans.common import TrackingNames as TrackingNames
+from weakseg.plans.importing import ImportPlan as ImportPlan
 from weakseg.plans.stages import ConsistencyPlan as ConsistencyPlan
 from weakseg.plans.stages import LearningPlan as LearningPlan
 from weakseg.plans.stages import RefinePlan as RefinePlan
