@@ -196,8 +196,15 @@ def frames_of_ablation(output: Path, root: Path, content: str = "") -> AblationF
     )
 
 
-def masks_by_name(frames: Sequence[Frame], folder: Path) -> dict[Path, Path]:
+def masks_by_name(
+    frames: Sequence[Frame], folder: Path, *, key: str = "train_masks"
+) -> dict[Path, Path]:
     """Find `ID.png`, or a PNG of the frame's own name, for every frame that has one.
+
+    Args:
+        frames: To find masks for.
+        folder: Where the masks lie.
+        key: What the setting is called that names the folder.
 
     Raises:
         DataError: If none has one, or one file would be the mask of two frames.
@@ -210,7 +217,7 @@ def masks_by_name(frames: Sequence[Frame], folder: Path) -> dict[Path, Path]:
             found[frame.path] = Path(os.path.abspath(mask))  # noqa: PTH100 - keep links
     if not found:
         raise DataError(
-            f"train_masks={folder} holds a mask of no training frame: the files must be called "
+            f"{key}={folder} holds a mask of no training frame: the files must be called "
             "ID.png, or as the frame with .png at the end"
         )
     twice = [mask for mask, times in Counter(found.values()).items() if times > 1]

@@ -1,4 +1,4 @@
-"""Train a segmenter on pseudo-masks: what stage 3 and the rounds of self-training share."""
+"""Train a segmenter on masks: what stage 3 and the rounds of self-training share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from weakseg.artifacts import RunPaths
@@ -68,11 +69,12 @@ def fit_segmenter(
     folder: RunPaths,
     on_log: OnLog,
     stop: StopFlag,
+    monitor: str | None = "selection",
 ) -> FitResult:
     """Fit the segmenter to the masks of `items`, smoke and smoke-free frames equally often.
 
     Checkpoints and figures go to `folder`, from where an interrupted training goes on. Afterwards
-    the segmenter holds the best epoch by the figure "selection" of `validate`.
+    the segmenter holds the best epoch by the figure `monitor` of `validate`, or the last by None.
     """
     settings: FitSettings = plan.fit
     return fit(
@@ -88,9 +90,9 @@ def fit_segmenter(
             balance=[item.frame.label for item in items],
             drop_last=True,
         ),
-        step_loss=functools.partial(_step_loss, plan.loss),
+        step_loss=functools.partial(step_loss, plan.loss, segmenter),
         validate=validate,
-        monitor="selection",
+        monitor=monitor,
         settings=settings,
         checkpoints=folder.checkpoints,
         on_log=on_log,
@@ -99,20 +101,51 @@ def fit_segmenter(
     )
 
 
-def _step_loss(
-    loss: Callable[..., dict[str, Tensor]], model: nn.Module, batch: dict[str, Tensor]
+def step_loss(
+    loss: Callable[..., dict[str, Tensor]],
+    segmenter: SegmentationModel,
+    model: nn.Module,
+    batch: dict[str, Tensor],
 ) -> dict[str, Tensor]:
-    logits = model(batch["image"])
-    return loss(logits, batch["mask"], weight=batch["weight"], images=batch["image"])
+    """Give the losses of a batch by name; "loss" is what training makes small.
+
+    A network with side outputs adds what it makes of them, by name; one that learns by itself
+    takes the masks and gives all its losses.
+
+    Args:
+        loss: Of logits, mask, weight and images.
+        segmenter: The bare network, which says what it can do.
+        model: The same network, as training wraps it.
+        batch: As `SegmentationData` gives it.
+    """
+    image, mask, weight = batch["image"], batch["mask"], batch["weight"]
+    if segmenter.learns_itself:
+        own: dict[str, Tensor] = model(image, mask=mask, weight=weight)
+        return own
+    if not segmenter.has_sides:
+        return loss(model(image), mask, weight=weight, images=image)
+    logits, sides = model(image, with_sides=True)
+    parts = loss(logits, mask, weight=weight, images=image)
+    extra = segmenter.side_loss(sides, mask, weight)
+    twice = parts.keys() & extra.keys()
+    if twice:
+        raise ValueError(f"the network and its loss both name {', '.join(sorted(twice))}")
+    whole = torch.stack([parts["loss"], *extra.values()]).sum()
+    return {**parts, **extra, "loss": whole}
 
 
-def validate_by_labels(plan: LearningPlan, frames: Sequence[Frame], folder: RunPaths) -> Validate:
+def validate_by_labels(
+    plan: LearningPlan, frames: Sequence[Frame], folder: RunPaths | None
+) -> Validate:
     """Measure a model by the labels of `frames` and by their pseudo-masks in `folder`.
 
     The figure "selection" is the mean of the AUROC of the frames' scores and of the IoU with the
-    pseudo-masks of those that have one.
+    pseudo-masks of those that have one; without pseudo-masks it is the AUROC.
     """
-    items = [SegmentationItem(frame, mask_path(folder, frame.id)) for frame in frames]
+    items = [
+        SegmentationItem(frame, None if folder is None else mask_path(folder, frame.id))
+        for frame in frames
+    ]
     data = SegmentationData(items, image_size=plan.image_size)
     size = plan.fit.batch_size
     batches = [
@@ -128,7 +161,10 @@ def validate_by_labels(plan: LearningPlan, frames: Sequence[Frame], folder: RunP
             smoke = model(batch["image"].to(device)).float().softmax(dim=1)[:, SMOKE].cpu()
             scores += [frame_score(one.numpy()) for one in smoke]
             found += overlaps(smoke, batch["mask"])
-        area, agreement = auroc(labels, np.array(scores)), float(np.mean(found or [0.0]))
+        area = auroc(labels, np.array(scores))
+        if folder is None:
+            return {"auroc": area, "selection": area}
+        agreement = float(np.mean(found or [0.0]))
         return {"auroc": area, "pseudo_iou": agreement, "selection": (area + agreement) / 2}
 
     return validate

@@ -1,4 +1,4 @@
-"""Stage 3: train a segmenter on pseudo-masks, choose its threshold, measure it once on test."""
+"""Stage 3: train a segmenter on masks, choose its threshold, measure it once on test."""
 
 from __future__ import annotations
 
@@ -13,69 +13,69 @@ from torch import nn
 
 from weakseg.arrays import Mask
 from weakseg.artifacts import (
-    FinishedRun,
     RunFolder,
+    load_run,
     read_scores,
     write_frames,
     write_json,
     write_scores,
 )
 from weakseg.checks import check_one_of
-from weakseg.data import Frame, SegmentationItem, read_frame
-from weakseg.errors import DataError
+from weakseg.data import Frame, read_frame
 from weakseg.metrics import auroc
 from weakseg.models import SegmentationModel, TiledInference, save_weights
 from weakseg.plans import Stage3Plan
 from weakseg.refine import EvidenceStatistics, ThresholdChoice
-from weakseg.stages.learning import fit_segmenter, list_items, validate_by_labels
+from weakseg.stages.learning import fit_segmenter, validate_by_labels
 from weakseg.stages.measuring import Evaluation, evaluate_split, iou_against_masks, oracle_threshold
 from weakseg.stages.pages import segmentation_page
 from weakseg.stages.scores import THRESHOLD, frame_score, score_path
 from weakseg.stages.segmenters import (
     INFERENCE,
     SEGMENTER,
+    new_segmenter,
     starting_segmenter,
     write_segmenter,
 )
 from weakseg.stages.showing import BEST, show
-from weakseg.stages.work import (
-    Work,
-    at_work,
-    find_run,
-    frames_of,
-    require_both_labels,
-    settle_hardware,
+from weakseg.stages.supervision import (
+    SUPERVISION,
+    Teaching,
+    inherit,
+    open_teaching,
+    supervision_of,
+    training_items,
 )
+from weakseg.stages.work import Work, at_work, require_both_labels, settle_hardware
 from weakseg.training import track
 from weakseg.training.fit import Validate
 
 log = logging.getLogger(__name__)
 
 SELECTIONS: Final = ("labels", "val")
+KEEP: Final = ("auto", "best", "last")
 
 
 def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
     """Run stage 3 as `plan` says; give its run folder."""
     check_one_of(SELECTIONS, selection=plan.selection)
+    check_one_of(KEEP, keep=plan.keep)
     device = settle_hardware(plan.hardware, seed=plan.seed)
-    pseudo = find_run(plan.pseudo_masks, kind="stage2", beside=plan.output)
-    frames = frames_of(pseudo)
+    teaching = open_teaching(plan)
+    frames = teaching.frames
     for split in ("train", "val"):
         require_both_labels(frames, split)
-    segmenter = starting_segmenter(plan, pseudo)
-    inputs = {
-        "frames": pseudo.manifest.inputs["frames"],
-        "stage2": pseudo.manifest.fingerprint,
-        "weights": segmenter.weights_sha256 or "none",
-    }
-    with at_work(plan, config, kind="stage3", inputs=inputs, data=pseudo.manifest.data) as work:
+    segmenter = build_segmenter(plan, teaching)
+    inputs = teaching.inputs | {"weights": segmenter.weights_sha256 or "none"}
+    with at_work(plan, config, kind="stage3", inputs=inputs, data=teaching.data) as work:
         if not work.run.is_complete:
             started = time.monotonic()
             write_segmenter(work.run, segmenter)
             write_json(work.run.path / INFERENCE, plan.inference.settings())
             if plan.trained is None:
-                train_segmenter(plan, segmenter, frames, pseudo, work)
+                train_segmenter(plan, segmenter, teaching, work)
             else:
+                inherit(plan, work.run)
                 save_weights(work.run.path / BEST, segmenter)
             held_out = [frame for frame in frames if frame.split in ("val", plan.test_split)]
             predict_frames(plan.inference, segmenter.to(device).eval(), held_out, work)
@@ -83,7 +83,7 @@ def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
             # Before measuring, which reads them: a run that goes on has them already.
             rows = _rows(held_out, work.run, choice.threshold)
             test = evaluate_split(work.run, frames, plan.test_split, choice.threshold)
-            summary = summarise(rows, choice, plan, test)
+            summary = summarise(rows, choice, plan, test) | describe(plan, teaching, work.run)
             summary |= {"seconds": time.monotonic() - started}
             show(
                 work,
@@ -94,6 +94,7 @@ def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
                     "frames.csv",
                     SEGMENTER,
                     INFERENCE,
+                    SUPERVISION,
                     THRESHOLD,
                     BEST,
                 ),
@@ -112,53 +113,81 @@ def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
         return work.run.path
 
 
+def build_segmenter(plan: Stage3Plan, teaching: Teaching) -> SegmentationModel:
+    """Build the segmenter to train, or take a trained one.
+
+    Raises:
+        ValueError: If it is to start from a classifier's network, and none is known.
+    """
+    if plan.trained is not None:
+        return starting_segmenter(plan, teaching.pseudo)
+    if plan.cams is not None:
+        return new_segmenter(plan, load_run(Path(plan.cams), kind="stage1"))
+    if teaching.pseudo is None and plan.segmenter.keywords.get("encoder") == "auto":
+        raise ValueError(
+            "segmenter.encoder=auto takes the network of a classifier, and data= comes without "
+            "one: give cams=RUN, a stage-1 run, or segmenter.encoder=tu-resnet50 (any timm name) "
+            "with segmenter.encoder_weights=hub, none or a FILE"
+        )
+    return starting_segmenter(plan, teaching.pseudo)
+
+
 def train_segmenter(
-    plan: Stage3Plan,
-    segmenter: SegmentationModel,
-    frames: Sequence[Frame],
-    pseudo: FinishedRun,
-    work: Work,
+    plan: Stage3Plan, segmenter: SegmentationModel, teaching: Teaching, work: Work
 ) -> None:
-    """Fit the segmenter to the pseudo-masks of the training split."""
+    """Fit the segmenter to the masks of the training split."""
     fit_segmenter(
         plan,
         segmenter,
-        training_items(frames, pseudo),
+        training_items(teaching, work),
         seed=plan.seed,
-        validate=_validator(plan, frames, pseudo),
+        validate=_validator(plan, teaching),
+        monitor="selection" if keeps_best(plan, teaching) else None,
         folder=work.run,
         on_log=work.log_row,
         stop=work.stop,
     )
 
 
-def training_items(frames: Sequence[Frame], pseudo: FinishedRun) -> list[SegmentationItem]:
-    """List what to learn from: see `list_items`.
+def keeps_best(plan: Stage3Plan, teaching: Teaching) -> bool:
+    """Tell whether the best epoch is kept, or the last.
 
-    Raises:
-        DataError: If no training frame has a pseudo-mask of smoke.
+    Without masks of `val`, pseudo or real, only image labels could choose the epoch, and those are
+    all right long before the masks are: then `auto` keeps the last.
     """
-    kept = {row["id"] for row in pseudo.frames if float(row["smoke_share"]) > 0}
-    items = list_items(frames, pseudo, kept=kept)
-    masked = sum(item.mask_path is not None for item in items)
-    if not masked:
-        raise DataError(
-            f"every pseudo-mask of a training frame in {pseudo.path} is empty: run stage 2 with a "
-            "lower threshold, or train the classifier of stage 1 longer"
-        )
-    log.info("learn from %d frames, %d with a pseudo-mask", len(items), masked)
-    return items
+    if plan.keep == "auto":
+        return plan.selection == "val" or teaching.pseudo is not None
+    return plan.keep == "best"
 
 
-def _validator(plan: Stage3Plan, frames: Sequence[Frame], pseudo: FinishedRun) -> Validate:
+def _validator(plan: Stage3Plan, teaching: Teaching) -> Validate:
     """Measure a model on `val`: by labels and pseudo-masks, or by masks if the user asked."""
-    val = [frame for frame in frames if frame.split == "val"]
+    val = [frame for frame in teaching.frames if frame.split == "val"]
 
     def by_masks(model: nn.Module) -> dict[str, float]:
-        masks_iou = iou_against_masks(model, val, plan.inference, pseudo.manifest.data)
+        masks_iou = iou_against_masks(model, val, plan.inference, teaching.data)
         return {"val_iou_per_image": masks_iou, "selection": masks_iou}
 
-    return by_masks if plan.selection == "val" else validate_by_labels(plan, val, pseudo)
+    return by_masks if plan.selection == "val" else validate_by_labels(plan, val, teaching.pseudo)
+
+
+def describe(plan: Stage3Plan, teaching: Teaching, run: RunFolder) -> dict[str, Any]:
+    """Say for the summary who taught, and by what the epoch was chosen."""
+    if plan.trained is not None:
+        epoch = "trained"
+    elif not keeps_best(plan, teaching):
+        epoch = "last"
+    elif plan.selection == "val":
+        epoch = "val_masks"
+    else:
+        epoch = "labels" if teaching.pseudo is None else "labels_and_pseudo_masks"
+    taught = supervision_of(run)
+    figures = {
+        f"supervision/{key}": value
+        for key, value in taught.items()
+        if key not in ("mode", "frames", "seed")
+    }
+    return {"supervision": taught["mode"], "epoch_by": epoch, **figures}
 
 
 def predict_frames(

@@ -122,9 +122,17 @@ def what_counts(config: Mapping[str, Any]) -> dict[str, Any]:
     if not top.get("rounds"):
         # Without a round, how it would train changes nothing.
         top = {key: top[key] for key in top if key not in ("rounds", "self_training")}
+    if "supervision" in top:
+        top["supervision"] = _without_unused(top["supervision"])
     pruned = _prune(top)
     assert isinstance(pruned, dict)
     return pruned
+
+
+def _without_unused(supervision: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out where real masks lie, for they count by content, and how none were drawn."""
+    unused = {"masks", *(("fraction", "seed") if supervision["mode"] == "weak" else ())}
+    return {key: value for key, value in supervision.items() if key not in unused}
 
 
 def _prune(node: Any) -> Any:

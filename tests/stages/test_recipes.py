@@ -14,8 +14,9 @@ from weakseg.artifacts import FinishedRun, load_run, write_cam, write_json
 from weakseg.artifacts.manifest import Manifest
 from weakseg.artifacts.paths import RunPaths
 from weakseg.cam import Calibration
-from weakseg.data import DataError, SegmentationData
+from weakseg.data import DataError, SegmentationData, SegmentationItem
 from weakseg.errors import ArtifactError
+from weakseg.plans import SupervisionPlan
 from weakseg.refine import Background, MaskRule, ThresholdChoice, refine
 from weakseg.stages.evidence import (
     CALIBRATION,
@@ -27,9 +28,11 @@ from weakseg.stages.evidence import (
 )
 from weakseg.stages.learning import overlaps
 from weakseg.stages.scores import mask_path, stored_scores
-from weakseg.stages.segmentation import training_items
 from weakseg.stages.segmenters import load_segmenter
-from weakseg.stages.work import frames_of
+from weakseg.stages.supervision import Teaching, training_items
+from weakseg.stages.work import Work, frames_of
+from weakseg.tracking import NoTracker
+from weakseg.training import StopFlag
 
 
 @pytest.fixture
@@ -45,36 +48,46 @@ def with_shares(run: FinishedRun, shares: dict[str, str]) -> FinishedRun:
 # ---- stage 3 learns from labels and pseudo-masks
 
 
-def test_smoke_free_training_frames_are_background(pseudo: FinishedRun) -> None:
-    items = training_items(frames_of(pseudo), pseudo)
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    return Work(RunPaths(tmp_path), NoTracker(), StopFlag())  # type: ignore[arg-type]
+
+
+def weak_items(pseudo: FinishedRun, work: Work) -> list[SegmentationItem]:
+    teaching = Teaching(SupervisionPlan(), frames_of(pseudo), {}, pseudo)
+    return training_items(teaching, work)
+
+
+def test_smoke_free_training_frames_are_background(pseudo: FinishedRun, work: Work) -> None:
+    items = weak_items(pseudo, work)
     clear = [item for item in items if item.frame.label == 0]
     assert len(clear) == 4
     assert all(item.mask_path is None for item in clear)
     assert (SegmentationData(clear, image_size=32)[0]["mask"] == 0).all()
 
 
-def test_smoke_frames_teach_their_pseudo_mask(pseudo: FinishedRun) -> None:
-    items = training_items(frames_of(pseudo), pseudo)
+def test_smoke_frames_teach_their_pseudo_mask(pseudo: FinishedRun, work: Work) -> None:
+    items = weak_items(pseudo, work)
     smoky = [item for item in items if item.frame.label == 1]
     assert [item.mask_path for item in smoky] == [
         mask_path(pseudo, item.frame.id) for item in smoky
     ]
 
 
-def test_smoke_frames_with_an_empty_mask_are_left_out(pseudo: FinishedRun) -> None:
+def test_smoke_frames_with_an_empty_mask_are_left_out(pseudo: FinishedRun, work: Work) -> None:
     kept = with_shares(pseudo, {"scene2_1": "0.01", "scene4_0": "0.5"})
-    items = training_items(frames_of(pseudo), kept)
+    items = weak_items(kept, work)
     assert [item.frame.id for item in items if item.frame.label == 1] == ["scene2_1"]
 
 
-def test_only_the_training_split_teaches(pseudo: FinishedRun) -> None:
-    items = training_items(frames_of(pseudo), pseudo)
+def test_only_the_training_split_teaches(pseudo: FinishedRun, work: Work) -> None:
+    items = weak_items(pseudo, work)
     assert {item.frame.split for item in items} == {"train"}
 
 
-def test_nothing_to_learn_says_what_to_do(pseudo: FinishedRun) -> None:
+def test_nothing_to_learn_says_what_to_do(pseudo: FinishedRun, work: Work) -> None:
     with pytest.raises(DataError, match="every pseudo-mask of a training frame"):
-        training_items(frames_of(pseudo), with_shares(pseudo, {}))
+        weak_items(with_shares(pseudo, {}), work)
 
 
 def test_overlap_with_pseudo_masks_leaves_ignored_pixels_out() -> None:

@@ -20,6 +20,7 @@ from weakseg.plans.stages import SelfTrainingPlan as SelfTrainingPlan
 from weakseg.plans.stages import Stage1Plan as Stage1Plan
 from weakseg.plans.stages import Stage2Plan as Stage2Plan
 from weakseg.plans.stages import Stage3Plan as Stage3Plan
+from weakseg.plans.supervision import SupervisionPlan as SupervisionPlan
 from weakseg.plans.tools import CheckPlan as CheckPlan
 from weakseg.plans.tools import EvaluatePlan as EvaluatePlan
 from weakseg.plans.tools import PredictPlan as PredictPlan

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from weakseg.plans.common import MISSING, RunPlan
+from weakseg.plans.supervision import SupervisionPlan
 
 
 @dataclass
@@ -144,17 +145,27 @@ class Stage2Plan(RunPlan):
 
 @dataclass
 class Stage3Plan(LearningPlan, RunPlan):
-    """Train a segmenter on pseudo-masks and evaluate it once on the test split.
+    """Train a segmenter on masks and evaluate it once on the test split.
 
     Args:
         pseudo_masks: A finished stage-2 run, or `latest`.
+        data: A source of frames with real masks; it takes the place of a stage-2 run.
+        cams: A stage-1 run whose network the segmenter starts from; None takes that behind the
+            stage-2 run.
+        supervision: Whose masks are learnt.
         selection: How the epoch and the threshold are chosen: `labels` reads image labels only,
             `val` reads the masks of the validation split, and the report says which.
+        keep: Which epoch is kept: the `best` by `selection`, the `last`, or `auto`: the best where
+            real or pseudo-masks of the validation split can tell it, else the last.
         trained: A finished stage-3 run whose segmenter is taken as it is.
     """
 
     pseudo_masks: str = "latest"
+    data: Any = None
+    cams: str | None = None
+    supervision: SupervisionPlan = field(default_factory=SupervisionPlan)
     trained: str | None = None
     selection: str = "labels"
+    keep: str = "auto"
     threshold: Any = MISSING
     test_split: str = "test"

@@ -275,7 +275,20 @@ def seed_of_step(seed: int, step: int) -> int:
 
 
 def _batches(sampler: BatchOrder, epoch: int, settings: FitSettings) -> list[Keys]:
-    return sampler.batches(epoch)[: settings.max_steps_per_epoch]
+    """List the batches of an epoch; under `max_steps`, of its part of all the steps."""
+    if settings.max_steps is None:
+        return sampler.batches(epoch)[: settings.max_steps_per_epoch]
+    start, end = (settings.max_steps * place // settings.epochs for place in (epoch, epoch + 1))
+    found: list[Keys] = []
+    passed = pass_number = 0
+    while passed < end:
+        batches = sampler.batches(pass_number)
+        if not batches:
+            break  # Nothing to go through: the caller says so.
+        found += batches[max(0, start - passed) : end - passed]
+        passed += len(batches)
+        pass_number += 1
+    return found
 
 
 def _rank(value: float) -> float:

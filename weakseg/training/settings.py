@@ -13,7 +13,8 @@ class FitSettings:
     """Settings of the training loop.
 
     Args:
-        epochs: Passes over the data, at least 1.
+        epochs: Passes over the data, at least 1. With `max_steps`, parts that the training is
+            cut into, each with a validation at its end.
         batch_size: Frames in a step, at least 1; whoever builds the sampler reads it.
         gradient_clip: Longest gradient (2-norm) a step may use, > 0; None leaves it as it is.
         ema_decay: Momentum of the averaged weights, in [0, 1]; None trains without. With it,
@@ -24,7 +25,11 @@ class FitSettings:
         checkpoint_seconds: Longest time between two saved states, >= 0; 0 saves every step.
         warmup_fraction: Share of all steps in which the learning rate rises, in [0, 1].
         seed: Seed of everything random in a step.
-        max_steps_per_epoch: Cuts epochs short, at least 1; None takes all the data.
+        max_steps: Steps of the whole training, at least `epochs`, so that trainings on more or
+            less data can be compared: the data are gone through as often, or as far, as it takes.
+            The learning rate's schedule has exactly these steps. None lets the data decide.
+        max_steps_per_epoch: Cuts epochs short, at least 1; None takes all the data. Not together
+            with `max_steps`.
         log_every: Steps between two rows of figures, at least 1.
         deterministic: Ask torch for repeatable GPU kernels, at some cost in speed. The CPU's
             are repeatable anyway, for the same number of threads.
@@ -40,6 +45,7 @@ class FitSettings:
     checkpoint_seconds: float = 60.0
     warmup_fraction: float = 0.1
     seed: int = 0
+    max_steps: int | None = None
     max_steps_per_epoch: int | None = None
     log_every: int = 10
     deterministic: bool = False
@@ -57,3 +63,9 @@ class FitSettings:
             check_in_unit(ema_decay=self.ema_decay)
         if self.max_steps_per_epoch is not None:
             check_at_least(1, max_steps_per_epoch=self.max_steps_per_epoch)
+        if self.max_steps is not None:
+            check_at_least(self.epochs, max_steps=self.max_steps)
+            if self.max_steps_per_epoch is not None:
+                raise ValueError(
+                    "max_steps and max_steps_per_epoch both say how long to train: take one of them"
+                )
