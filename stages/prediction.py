@@ -1,111 +1,166 @@
-"""Segment new frames with a finished stage-3 run: masks, soft scores, overlays and a table."""
+"""Segment new pictures, videos and camera streams with a finished stage-3 run."""
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from weakseg.arrays import FrameArray, ScoreMap
-from weakseg.artifacts import load_run, write_scores, write_text
+from weakseg.artifacts import write_scores
 from weakseg.artifacts.pictures import write_picture
 from weakseg.data import read_frame
+from weakseg.data.containers import is_url, is_video, videos_in
 from weakseg.data.folders import pictures_in
 from weakseg.errors import DataError
-from weakseg.labels import SMOKE
 from weakseg.plans import PredictPlan
 from weakseg.report import overlay
+from weakseg.stages.alarms import AlarmList
+from weakseg.stages.prediction_rows import TABLE, RowFiles, rounded
+from weakseg.stages.prediction_settings import Reader, claim, load_reader, settings_of
 from weakseg.stages.scores import frame_score
-from weakseg.stages.segmenters import load_segmenter
+from weakseg.stages.video import VideoWork, predict_stream, predict_video
 from weakseg.stages.work import settle_hardware
 from weakseg.training import Interrupted, StopFlag, track
 
 log = logging.getLogger(__name__)
 
-TABLE = "predictions.csv"
-COLUMNS = ("image", "smoke_probability", "smoke_share")
+COLUMNS: Final = ("image", "smoke_probability", "smoke_share")
 
 
 def run(plan: PredictPlan, config: Mapping[str, Any]) -> Path:
-    """Segment every picture of `plan.source`; give the table's path.
+    """Segment what `plan.source` holds; give the output folder, or the table of the pictures.
 
-    A picture that cannot be read is named and left out, and the rest goes on; the table of those
-    that could is written before the error is raised.
+    What an earlier command did of pictures and videos, with the same settings, is not done again.
+    A picture or video that cannot be read is named and left out, and the rest goes on; the tables
+    of those that could are written before the error is raised.
     """
     device = settle_hardware(plan.hardware, seed=0)
-    pictures = find_pictures(Path(plan.source))
-    model, inference, threshold = load_segmenter(load_run(Path(plan.run), kind="stage3"))
-    threshold = threshold if plan.cut is None else plan.cut
-    if plan.tile is not None:
-        inference = type(inference)(**{**inference.settings(), "image_size": plan.tile})
-    model.to(device)
-    output, rows, unread = Path(plan.output), [], []
-    base = Path(plan.source) if Path(plan.source).is_dir() else Path(plan.source).parent
+    is_stream = is_url(plan.source)
+    pictures, videos = ([], []) if is_stream else find_sources(Path(plan.source))
+    reader = load_reader(plan, device)
+    output = Path(plan.output)
+    is_same = claim(output, settings_of(plan, reader), overwrite=plan.overwrite)
     with StopFlag() as stop:
-        for picture in track(pictures, what="segment", unit="images"):
-            if stop.is_set:
-                break
-            try:
-                frame = read_frame(picture, max_pixels=plan.max_pixels)
-            except DataError as error:
-                log.warning("%s", error)
-                unread.append(picture)
-                continue
-            scores = inference(model, frame)
-            name = picture.relative_to(base).with_suffix("")
-            save(output, name, frame, scores, threshold)
-            rows.append(row(picture.relative_to(base), scores, threshold))
-    write_text(output / TABLE, as_table(rows))
-    log.info("%d of %d images segmented: %s", len(rows), len(pictures), output / TABLE)
-    if stop.is_set:
-        raise Interrupted(f"stopped by {stop.reason} after {len(rows)} images")
+        work = VideoWork(plan, reader, output, AlarmList(output), stop, is_same)
+        if is_stream:
+            return predict_stream(plan.source, work)
+        unread = predict_pictures(pictures, work) if pictures else []
+        damaged = predict_videos(videos, work)
     if unread:
         raise DataError(
             f"{len(unread)} of {len(pictures)} images could not be read, the first is {unread[0]}: "
             "repair or remove them; the others are done"
         )
-    return output / TABLE
+    if damaged:
+        raise DataError(
+            f"{len(damaged)} of {len(videos)} videos could not be read to the end, the first: "
+            f"{damaged[0]}"
+        )
+    return output / TABLE if pictures else output
 
 
-def find_pictures(source: Path) -> Sequence[Path]:
-    """List the pictures of a folder and its sub-folders, or the one picture."""
+def find_sources(source: Path) -> tuple[Sequence[Path], Sequence[Path]]:
+    """List the pictures and the videos of a folder and its sub-folders, or the one there is."""
     if source.is_file():
-        return [source]
+        return ([], [source]) if is_video(source) else ([source], [])
+    wanted = "source= takes an image, a video, a folder of them, or the URL of a stream"
     if not source.is_dir():
-        raise DataError(f"{source} does not exist: source= takes an image or a folder of them")
-    found = list(pictures_in(source))
-    if not found:
-        raise DataError(f"{source} holds no pictures: source= takes an image or a folder of them")
-    return found
+        raise DataError(f"{source} does not exist: {wanted}")
+    pictures, videos = pictures_in(source), videos_in(source)
+    if not pictures and not videos:
+        raise DataError(f"{source} holds no pictures and no videos: {wanted}")
+    return pictures, videos
 
 
-def save(output: Path, name: Path, frame: FrameArray, scores: ScoreMap, threshold: float) -> None:
+def predict_videos(videos: Sequence[Path], work: VideoWork) -> list[str]:
+    """Segment videos one after the other; give what was wrong with some."""
+    base = _base(work.plan)
+    complaints = []
+    for video in videos:
+        complaints.append(predict_video(video, video.relative_to(base).as_posix(), work))
+        if work.stop.is_set:
+            raise Interrupted(
+                f"stopped by {work.stop.reason} in {video}: the same command goes on from there"
+            )
+    return [complaint for complaint in complaints if complaint]
+
+
+def predict_pictures(pictures: Sequence[Path], work: VideoWork) -> list[Path]:
+    """Segment those pictures that are not done yet; give those that cannot be read."""
+    base, output, unread = _base(work.plan), work.output, []
+    with RowFiles(output, COLUMNS) as files:
+        done = _done(pictures, files, work) if work.is_same else {}
+        files.start(list(done.values()))
+        left = [picture for picture in pictures if picture not in done]
+        for picture in track(left, what="segment", unit="images"):
+            if work.stop.is_set:
+                break
+            try:
+                frame = read_frame(picture, max_pixels=work.plan.max_pixels)
+            except DataError as error:
+                log.warning("%s", error)
+                unread.append(picture)
+                continue
+            scores = work.reader.scores(frame)
+            image = picture.relative_to(base)
+            if work.plan.pictures is not False:
+                save(output, image.with_suffix(""), frame, scores, work.reader)
+            done[picture] = row(image, picture, scores, work.reader)
+            files.append(done[picture])
+        # In the order of their names, whichever were done first.
+        files.start([done[picture] for picture in pictures if picture in done])
+    log.info("%d of %d images segmented: %s", len(done), len(pictures), output / TABLE)
+    if work.stop.is_set:
+        raise Interrupted(
+            f"stopped by {work.stop.reason} after {len(done)} of {len(pictures)} images: the same "
+            "command goes on from there"
+        )
+    return unread
+
+
+def save(output: Path, name: Path, frame: FrameArray, scores: ScoreMap, reader: Reader) -> None:
     """Write a picture's mask (0/255), soft scores and overlay, each into a folder of its own."""
-    mask = scores >= threshold
+    mask = reader.mask(scores)
     write_scores(output / "masks" / f"{name}.png", mask.astype(np.float32))
     write_scores(output / "scores" / f"{name}.png", scores)
-    ids = np.where(mask, SMOKE, 0).astype(np.uint8)
-    write_picture(output / "overlays" / f"{name}.jpg", overlay(frame, ids))
+    write_picture(output / "overlays" / f"{name}.jpg", overlay(frame, mask))
 
 
-def row(image: Path, scores: ScoreMap, threshold: float) -> dict[str, str]:
-    """Sum a picture up in a row of the table."""
+def row(image: Path, picture: Path, scores: ScoreMap, reader: Reader) -> dict[str, Any]:
+    """Sum a picture up, with what tells whether the file is still the same."""
+    facts = picture.stat()
     return {
-        "image": image.as_posix(),
-        "smoke_probability": f"{frame_score(scores):.4f}",
-        "smoke_share": f"{float((scores >= threshold).mean()):.6f}",
+        **rounded(
+            {
+                "image": image.as_posix(),
+                "smoke_probability": frame_score(scores),
+                "smoke_share": float((scores >= reader.threshold).mean()),
+            }
+        ),
+        "bytes": facts.st_size,
+        "modified": facts.st_mtime,
     }
 
 
-def as_table(rows: Sequence[Mapping[str, str]]) -> str:
-    """Write the rows as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+def _done(pictures: Sequence[Path], files: RowFiles, work: VideoWork) -> dict[Path, dict[str, Any]]:
+    """Give the rows of pictures that are as they were, with all that is to be written of them."""
+    base, known = _base(work.plan), {row["image"]: row for row in files.read()}
+    done = {}
+    for picture in pictures:
+        image = picture.relative_to(base)
+        facts, was = picture.stat(), known.get(image.as_posix(), {})
+        is_same = (was.get("bytes"), was.get("modified")) == (facts.st_size, facts.st_mtime)
+        # The overlay is the last that is written.
+        last = work.output / "overlays" / f"{image.with_suffix('')}.jpg"
+        if is_same and (work.plan.pictures is False or last.exists()):
+            done[picture] = was
+    return done
+
+
+def _base(plan: PredictPlan) -> Path:
+    source = Path(plan.source)
+    return source if source.is_dir() else source.parent

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weakseg.arrays import FrameArray, ScoreMap
-from weakseg.checks import check_at_least, check_positive, check_shape
+from weakseg.checks import check_at_least, check_in_unit, check_positive, check_shape
 from weakseg.labels import SMOKE
 from weakseg.models.windows import merge_windows, window_starts
 
 _UNIT = 32
+_OVERLAP = 0.5
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class TiledInference:
     """How a segmenter reads a frame.
 
     A frame whose longer side is at most `tile_above` times `image_size` is resized to the square
-    the network was trained on. A larger one is read in tiles of that size that overlap by half, at
-    its own resolution, so that small smoke keeps its pixels; tiles fade into one another.
+    the network was trained on. A larger one is read in tiles of that size that overlap, at its own
+    resolution, so that small smoke keeps its pixels; tiles fade into one another.
 
     Args:
         image_size: Side in pixels of what the network reads, a multiple of 32.
@@ -31,6 +32,8 @@ class TiledInference:
         scales: The frame is read at each scale, and the probabilities are averaged.
         flip: Read the mirrored frame too.
         batch_size: Tiles in one forward pass.
+        overlap: Share of its side by which a tile overlaps the next, from 0 to below 1. The area
+            read is about 1 / (1 - overlap)^2 of the frame's: four times at one half.
     """
 
     image_size: int = 256
@@ -38,6 +41,7 @@ class TiledInference:
     scales: tuple[float, ...] | list[float] = (1.0,)
     flip: bool = True
     batch_size: int = 8
+    overlap: float = _OVERLAP
 
     def __post_init__(self) -> None:
         """Check the ranges; the config's lists become tuples."""
@@ -47,12 +51,18 @@ class TiledInference:
         check_at_least(1, scales=len(self.scales))
         for scale in self.scales:
             check_positive(scales=scale)
+        check_in_unit(overlap=self.overlap)
+        if self.overlap == 1:
+            raise ValueError("overlap must be below 1, got 1: the tiles would not move on")
         if self.image_size % _UNIT:
             raise ValueError(f"image_size must be a multiple of {_UNIT}, got {self.image_size}")
 
     def settings(self) -> dict[str, Any]:
-        """Keyword arguments that build the same."""
-        return {**asdict(self), "scales": list(self.scales)}
+        """Keyword arguments that build the same; the usual overlap goes without saying."""
+        settings = {**asdict(self), "scales": list(self.scales)}
+        if self.overlap == _OVERLAP:
+            del settings["overlap"]
+        return settings
 
     def is_tiled(self, height: int, width: int) -> bool:
         """Say whether a frame of this size is read in tiles."""
@@ -93,7 +103,7 @@ class TiledInference:
         size = [max(self.image_size, round(n * scale / _UNIT) * _UNIT) for n in (height, width)]
         scaled = _resized(image, (size[0], size[1]))
         tile = self.image_size
-        rows, columns = (window_starts(side, tile, _UNIT) for side in size)
+        rows, columns = (window_starts(side, tile, _UNIT, overlap=self.overlap) for side in size)
         corners = [(row, column) for row in rows for column in columns]
         tiles = torch.cat([scaled[:, :, r : r + tile, c : c + tile] for r, c in corners])
         maps = torch.cat([_smoke(model(part)) for part in torch.split(tiles, self.batch_size)])

@@ -6,15 +6,16 @@ import torch
 from torch import Tensor
 
 
-def window_starts(length: int, window: int, unit: int) -> list[int]:
-    """Give where half-overlapping windows start so that they cover `length`; multiples of `unit`.
+def window_starts(length: int, window: int, unit: int, *, overlap: float = 0.5) -> list[int]:
+    """Give where overlapping windows start so that they cover `length`; multiples of `unit`.
 
     Args:
         length: Side of the frame in pixels, a multiple of `unit`, at least `window`.
         window: Side of the window, a multiple of `unit`.
         unit: Grid the starts keep to.
+        overlap: Share of the window by which it overlaps the next, at least, in [0, 1).
     """
-    step = max(unit, window // 2 // unit * unit)
+    step = max(unit, int(window * (1 - overlap)) // unit * unit)
     starts = list(range(0, length - window, step))
     return [*starts, length - window]
 

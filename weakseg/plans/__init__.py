@@ -13,6 +13,10 @@ from weakseg.plans.common import HardwarePlan as HardwarePlan
 from weakseg.plans.common import RunPlan as RunPlan
 from weakseg.plans.common import TrackingNames as TrackingNames
 from weakseg.plans.importing import ImportPlan as ImportPlan
+from weakseg.plans.prediction import AlarmPlan as AlarmPlan
+from weakseg.plans.prediction import PredictPlan as PredictPlan
+from weakseg.plans.prediction import SmoothingPlan as SmoothingPlan
+from weakseg.plans.prediction import StreamPlan as StreamPlan
 from weakseg.plans.stages import ConsistencyPlan as ConsistencyPlan
 from weakseg.plans.stages import LearningPlan as LearningPlan
 from weakseg.plans.stages import RefinePlan as RefinePlan
@@ -23,4 +27,3 @@ from weakseg.plans.stages import Stage3Plan as Stage3Plan
 from weakseg.plans.supervision import SupervisionPlan as SupervisionPlan
 from weakseg.plans.tools import CheckPlan as CheckPlan
 from weakseg.plans.tools import EvaluatePlan as EvaluatePlan
-from weakseg.plans.tools import PredictPlan as PredictPlan

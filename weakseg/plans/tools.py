@@ -36,21 +36,3 @@ class EvaluatePlan:
     seed: int = 0
     report_frames: int = 4
     rules: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class PredictPlan:
-    """Segment new frames with a finished stage-3 run.
-
-    Args:
-        cut: Score from which a pixel is smoke, instead of the run's own threshold. (Hydra takes
-            the word `threshold` for the group of that name.)
-    """
-
-    run: str = MISSING
-    source: str = MISSING
-    output: str = MISSING
-    cut: float | None = None
-    tile: int | None = None
-    max_pixels: int = 100_000_000
-    hardware: HardwarePlan = field(default_factory=HardwarePlan)
