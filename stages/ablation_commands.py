@@ -8,13 +8,13 @@ from pathlib import Path
 
 from weakseg.artifacts import fingerprint
 from weakseg.artifacts.manifest import installed_version
+from weakseg.quoting import quoted
 from weakseg.stages.ablation_frames import AblationFrames
 from weakseg.stages.ablation_study import Row, Study, Unit
 from weakseg.stages.ablation_words import (
     counts,
     files_in,
     merged,
-    quoted,
     runs_anywhere,
     shortened,
 )

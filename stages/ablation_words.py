@@ -10,8 +10,8 @@ from typing import Final
 
 from weakseg.artifacts import fingerprint
 from weakseg.data import sha256_of
+from weakseg.quoting import needs_quotes, quoted, unquoted
 
-_UNQUOTED: Final = re.compile(r"[\w./:@%+-]*", re.ASCII)
 _ITEM: Final = re.compile(r"'(?:\\.|[^'\\])*'|[^,]+")
 _RUN: Final = "run:"
 _HARDWARE: Final = ("hardware.accelerator=", "hardware.threads=", "hardware.workers=")
@@ -31,26 +31,9 @@ def merged(*settings: str) -> list[str]:
             key, equals, value = word.partition("=")
             bare = key.lstrip("+~")
             chosen.pop(bare, None)
-            is_file = equals and not _UNQUOTED.fullmatch(value) and _exists(value)
+            is_file = equals and needs_quotes(value) and _exists(value)
             chosen[bare] = f"{key}={quoted(value)}" if is_file else word
     return list(chosen.values())
-
-
-def quoted(value: str) -> str:
-    """Quote a value for Hydra where its grammar asks for it."""
-    if _UNQUOTED.fullmatch(value):
-        return value
-    # Only before a quote does a backslash mean anything there.
-    inside = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value)
-    return f"'{inside}'"
-
-
-def unquoted(value: str) -> str:
-    """Give what `quoted` was given."""
-    if len(value) < 2 or value[0] != "'" or value[-1] != "'":
-        return value
-    inside = re.sub(r"(\\+)'", lambda found: "\\" * (len(found[1]) // 2) + "'", value[1:-1])
-    return re.sub(r"\\+$", lambda found: "\\" * (len(found[0]) // 2), inside)
 
 
 def safely_quoted(text: str, weights: Iterable[str | None]) -> str:

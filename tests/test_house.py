@@ -37,6 +37,9 @@ PLANS = {
     "evaluate": plans.EvaluatePlan,
     "predict": plans.PredictPlan,
     "ablation": plans.AblationPlan,
+    "chain": plans.ChainPlan,
+    "sweep": plans.SweepPlan,
+    "sync": plans.SyncPlan,
     "import": plans.ImportPlan,
 }
 

@@ -18,10 +18,10 @@ LAYERS = (
     {"data", "models", "losses", "metrics", "densecrf"},
     {"cam", "refine", "training", "importers"},
     {"artifacts", "tracking", "report"},
-    {"plans", "targets"},
+    {"plans", "targets", "quoting"},
     {"stages"},
     {"launch"},
-    {"stage1", "stage2", "stage3", "check", "evaluate", "predict", "ablation", "import"},
+    {"sweep", "chain", "sync", "stage1", "stage2", "stage3", "check", "evaluate", "predict", "ablation", "import"},
 )
 RANKS = {f"weakseg.{name}": rank for rank, names in enumerate(LAYERS) for name in names}
 

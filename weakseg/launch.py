@@ -25,11 +25,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from weakseg.errors import WeaksegError
+from weakseg.quoting import gather_runs, gathered
 from weakseg.targets import ConfigurationError, refuse_foreign_code
 
 log = logging.getLogger(__name__)
 
 STAGES_WITH_EXPERIMENTS = ("stage1", "stage2", "stage3")
+LINKS_OF_A_CHAIN = (*STAGES_WITH_EXPERIMENTS, "evaluate")
 
 
 def launch(command: str, plan: type[Any], recipe: str) -> None:
@@ -182,11 +184,19 @@ def _rewrite_arguments(arguments: list[str], command: str) -> list[str]:
     """Let people type less than Hydra asks for, and refuse pickles.
 
     `experiment=demo` means this command's file of that experiment, `data.where.COLUMN=VALUE` may
-    name any column, and `--cfg job` shows values instead of references.
+    name any column and `sets.NAME=FILE` any set, `compare RUN RUN` gives runs, a chain's
+    `stage2.refine=crf` is a word for its stage 2, and `--cfg job` shows values instead of
+    references.
     """
     if any(argument.startswith("--experimental-rerun") for argument in arguments):
         sys.exit("error: --experimental-rerun reads a pickle, which can run code: it is refused")
-    rewritten = [re.sub(r"^data\.where\.", "++data.where.", item) for item in arguments]
+    if command == "chain":
+        if {"-m", "--multirun"} & set(arguments):
+            sys.exit("error: a chain takes no -m: sweep over it with `python -m weakseg.sweep`")
+        arguments = gathered(arguments, LINKS_OF_A_CHAIN)
+    if command == "compare":
+        arguments = gather_runs(arguments)
+    rewritten = [re.sub(r"^(data\.where|sets|groups)\.", r"++\1.", item) for item in arguments]
     if "--cfg" in rewritten and "--resolve" not in rewritten:
         rewritten.append("--resolve")
     if command in STAGES_WITH_EXPERIMENTS:

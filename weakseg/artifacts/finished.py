@@ -14,6 +14,8 @@ from weakseg.errors import ArtifactError
 
 ABLATION: Final = "ablation.json"
 """What tells an ablation's folder, which holds runs of many kinds of settings."""
+SWEEP: Final = "sweep.json"
+"""The same of a sweep's folder."""
 
 PRODUCTS: Final[Mapping[str, tuple[str, str]]] = {
     "stage1": ("CAMs", "cams/*.npz"),
@@ -75,7 +77,7 @@ def latest_run(root: Path | str, kind: str) -> Path:
     """Find the run of `kind` below `root` that was completed last.
 
     Runs inside another run's folder are its own affair (the student of a stage-2 run), and so are
-    those inside an ablation's: they are taken only by name.
+    those inside an ablation's or a sweep's: they are taken only by name.
 
     Raises:
         ArtifactError: If there is none; the message says what to run, or to finish.
@@ -99,9 +101,9 @@ def latest_run(root: Path | str, kind: str) -> Path:
 
 
 def _is_nested(folder: Path, root: Path) -> bool:
-    """Say whether a run's folder lies in another run's folder, or an ablation's, below `root`."""
-    above = folder.relative_to(root).parents
-    return any((root / place / name).exists() for place in above for name in (MANIFEST, ABLATION))
+    """Say whether a run's folder lies in a run's, an ablation's or a sweep's, below `root`."""
+    above, marks = folder.relative_to(root).parents, (MANIFEST, ABLATION, SWEEP)
+    return any((root / place / name).exists() for place in above for name in marks)
 
 
 def _read_or_none(folder: Path) -> Manifest | None:

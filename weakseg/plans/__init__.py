@@ -25,5 +25,8 @@ from weakseg.plans.stages import Stage1Plan as Stage1Plan
 from weakseg.plans.stages import Stage2Plan as Stage2Plan
 from weakseg.plans.stages import Stage3Plan as Stage3Plan
 from weakseg.plans.supervision import SupervisionPlan as SupervisionPlan
+from weakseg.plans.sweep import ChainPlan as ChainPlan
+from weakseg.plans.sweep import SweepPlan as SweepPlan
+from weakseg.plans.sweep import SyncPlan as SyncPlan
 from weakseg.plans.tools import CheckPlan as CheckPlan
 from weakseg.plans.tools import EvaluatePlan as EvaluatePlan

@@ -1,0 +1,168 @@
+"""Upload wandb runs that were written offline: each once, by wandb's own `wandb sync`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from weakseg.artifacts import ArtifactError
+from weakseg.artifacts.lock import LOCK, FolderLock
+from weakseg.checks import check_positive
+from weakseg.errors import WeaksegError
+from weakseg.plans import SyncPlan
+from weakseg.training import track
+
+log = logging.getLogger(__name__)
+
+_OFFLINE: Final = "offline-run-*"
+_MARK: Final = ".wandb.synced"
+"""What `wandb sync` leaves beside a log that it has uploaded whole."""
+_MEGABYTE: Final = 1e6
+
+
+class SyncFailed(WeaksegError):
+    """Runs could not be uploaded; those that were stay so."""
+
+
+@dataclass(frozen=True)
+class OfflineRun:
+    """A run's logs of all its starts, from the first to the last.
+
+    Args:
+        folder: That of the run: the one that holds `wandb/`.
+        logs: Its `*.wandb` files that are to be uploaded.
+    """
+
+    folder: Path
+    logs: tuple[Path, ...]
+
+    @property
+    def megabytes(self) -> float:
+        """What lies beside the logs, too."""
+        files = [file for one in self.logs for file in one.parent.rglob("*") if file.is_file()]
+        return sum(file.stat().st_size for file in files) / _MEGABYTE
+
+
+def run(plan: SyncPlan, config: Mapping[str, Any]) -> Path:
+    """Upload what lies below `plan.runs`, or say what would be; give that folder.
+
+    Raises:
+        ArtifactError: If the folder is not there.
+        SyncFailed: If the server cannot be reached, or refuses a run.
+    """
+    check_positive(timeout_seconds=plan.timeout_seconds)
+    root = Path(plan.runs)
+    if not root.is_dir():
+        raise ArtifactError(f"{root} does not exist: give runs=FOLDER, such as runs=runs")
+    found = offline_runs(root, again=plan.again)
+    ready = [one for one in found if not _is_at_work(one.folder)]
+    for one in found:
+        if one not in ready:
+            log.info("%s is still at work: left for later", one.folder)
+    if not ready:
+        log.info("nothing to upload below %s", root)
+        return root
+    if plan.dry:
+        for one in ready:
+            log.info("would upload %s (%.1f MB)", one.folder, one.megabytes)
+        log.info("%d runs would be uploaded; nothing was", len(ready))
+        return root
+    require_server(server(), timeout_seconds=plan.timeout_seconds)
+    options = [
+        f"--{key}={getattr(plan, key)}" for key in ("project", "entity") if getattr(plan, key)
+    ]
+    options += ["--include-synced"] if plan.again else []
+    done = 0
+    for one in track(ready, what="upload", unit="runs"):
+        upload(one, options)
+        done += 1
+    log.info("%d runs uploaded", done)
+    return root
+
+
+def offline_runs(root: Path, *, again: bool = False) -> list[OfflineRun]:
+    """Find the runs below `root` that were written offline and, unless `again`, not uploaded yet.
+
+    The oldest come first, so that what a run was made of is there before it.
+    """
+    logs = sorted(
+        (one for folder in root.rglob(_OFFLINE) for one in folder.glob("*.wandb")),
+        key=lambda one: (one.parent.name, one),
+    )
+    by_folder: dict[Path, list[Path]] = {}
+    for one in logs:
+        if again or not one.with_suffix(_MARK).exists():
+            by_folder.setdefault(one.parent.parent.parent, []).append(one)
+    return [OfflineRun(folder, tuple(own)) for folder, own in by_folder.items()]
+
+
+def server() -> str:
+    """Give the address of the server that wandb is set up for."""
+    from wandb.sdk import wandb_setup  # noqa: PLC0415 - its import takes a second
+
+    return str(wandb_setup.singleton().settings.base_url)
+
+
+def require_server(address: str, *, timeout_seconds: float) -> None:
+    """Make sure that the server answers: without it `wandb sync` would try for ever.
+
+    Raises:
+        SyncFailed: If it does not.
+    """
+    try:
+        with urllib.request.urlopen(address, timeout=timeout_seconds):
+            pass
+    except urllib.error.HTTPError:
+        pass  # It answers.
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise SyncFailed(
+            f"{address} cannot be reached ({reason}): nothing was uploaded; run the same command "
+            "where there is a network (WANDB_BASE_URL names another server)"
+        ) from error
+
+
+def upload(run: OfflineRun, options: Sequence[str]) -> None:
+    """Upload one run by `wandb sync`, which marks each log that it has uploaded whole.
+
+    Raises:
+        SyncFailed: With what wandb said last.
+    """
+    command = [sys.executable, "-m", "wandb", "sync", *options, *map(str, run.logs)]
+    with tempfile.TemporaryDirectory() as scratch:  # For the logs of the upload itself.
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "WANDB_DIR": scratch},
+        )
+    said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    left = [one for one in run.logs if not one.with_suffix(_MARK).exists()]
+    if done.returncode or left:
+        why = said[-1].removeprefix("Error: ") if said else f"exit code {done.returncode}"
+        raise SyncFailed(
+            f"{run.folder} was not uploaded: {why}; what was uploaded before stays so, and the "
+            "same command goes on from there"
+        )
+
+
+def _is_at_work(folder: Path) -> bool:
+    """Say whether a run still writes: its log would be uploaded cut short, and marked as done."""
+    if not (folder / LOCK).exists():
+        return False
+    try:
+        FolderLock(folder, patience_seconds=0.0).release()
+    except ArtifactError:
+        return True
+    return False
