@@ -32,6 +32,7 @@ _NOT_SETTINGS: Final = {
     "pseudo_masks",
     "report_frames",
     "sam_checkpoint",
+    "shared",
     "tracker",
     "tracking",
     "trained",
