@@ -6,38 +6,122 @@ import dataclasses
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weakseg.artifacts import load_run, write_json
+from weakseg.artifacts import FinishedRun, load_run, plain, write_json
+from weakseg.data import FrameSource
+from weakseg.data.listing import cameras_of
 from weakseg.errors import DataError
 from weakseg.plans import EvaluatePlan
-from weakseg.stages.measuring import as_json, evaluate, frames_with_truth, known_masks
+from weakseg.stages.evaluation_sets import open_set, tell_sets
+from weakseg.stages.measuring import (
+    Evaluation,
+    as_json,
+    evaluate,
+    frames_with_truth,
+    in_order,
+    known_masks,
+    pixels_of,
+)
+from weakseg.stages.measuring_rows import EVALUATION
 from weakseg.stages.pages import evaluation_page
-from weakseg.stages.products import frames_for, open_product, statistics_of
+from weakseg.stages.products import Product, frames_for, open_product, statistics_of
 from weakseg.stages.rules import by_rule, rule_lines
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What an evaluation has left.
+
+    Args:
+        name: Of the frames measured.
+        path: Of the figures' file.
+        result: The figures.
+    """
+
+    name: str
+    path: Path
+    result: Evaluation
+
+
 def run(plan: EvaluatePlan, config: Mapping[str, Any]) -> Path:
-    """Measure the run of `plan` against the masks of its data; write `RUN/evaluation/NAME.*`."""
+    """Measure the run of `plan` against masks; write `RUN/evaluation/NAME.*`.
+
+    First come the frames of `data`, or the run's own; then the sets of `plan.sets`, one after
+    another, and a table of all of them beside each other.
+    """
     finished = load_run(Path(plan.run))
+    product = open_product(finished, plan.hardware, tile=plan.tile)
+    outside = {name: open_set(name, given) for name, given in plan.sets.items()}
     settings = finished.data if plan.data is None else plan.data.settings()
-    masks = known_masks(settings)
-    frames = frames_with_truth(frames_for(finished, plan.data, masks), masks, plan.split)
+    measured = []
+    if plan.data is not None or not outside or known_masks(settings):
+        name = plan.name or evaluation_name(settings, plan.split)
+        if name in outside:
+            raise DataError(
+                f"two evaluations would be called {name}: rename the set, or give name="
+            )
+        own = measure_set(plan, finished, product, source=plan.data, split=plan.split, name=name)
+        measured.append(own)
+    for name, (source, split) in outside.items():
+        log.info("set %s", name)
+        one = measure_set(
+            plan, finished, product, source=source, split=split, name=name, labels_will_do=True
+        )
+        measured.append(one)
+    if outside:
+        tell_sets(finished, {one.name: one.result for one in measured})
+    return measured[0].path
+
+
+def measure_set(
+    plan: EvaluatePlan,
+    finished: FinishedRun,
+    product: Product,
+    *,
+    source: FrameSource | None,
+    split: str | None,
+    name: str,
+    labels_will_do: bool = False,
+) -> Measured:
+    """Measure a run on the frames of one source, and write its figures and page.
+
+    Args:
+        plan: How.
+        finished: The run.
+        product: What it made.
+        source: Of the frames; None means the run's own.
+        split: The only one wanted.
+        name: Of the files in `RUN/evaluation`.
+        labels_will_do: Whether frames are judged by their labels where none has a mask.
+
+    Raises:
+        DataError: If there is no frame to judge.
+    """
+    settings = finished.data if source is None else source.settings()
+    masks, cameras = known_masks(settings), cameras_of(settings)
+    listed = in_order(frames_for(finished, source, masks, split), cameras)
+    frames = frames_with_truth(listed, masks, split)
+    if not frames and labels_will_do:
+        frames = [frame for frame in listed if split in (None, frame.split)]
+        log.info("%s has no masks: figures by image labels, and false alarms", name)
     if not frames:
         raise DataError(
-            f"none of the frames with masks {_of_split(plan.split)}belongs to {finished.path}: "
+            f"none of the frames with masks {_of_split(split)}belongs to {finished.path}: "
             "give data=index data.index=FILE.csv with a mask_path column, of frames it has seen"
         )
-    product = open_product(finished, plan.hardware)
     result = evaluate(
         frames,
         masks,
         product.scores_of,
         product.threshold,
         masks_of_run=product.mask_of,
+        pixels_of=pixels_of,
+        cameras=cameras,
         draws=plan.resamples,
         seed=plan.seed,
     )
@@ -50,9 +134,16 @@ def run(plan: EvaluatePlan, config: Mapping[str, Any]) -> Path:
             own_rule=product.rule,
         )
         result = dataclasses.replace(result, rules=rows)
-    name = plan.name or _name(settings, plan.split)
-    folder = finished.path / "evaluation"
-    write_json(folder / f"{name}.json", as_json(result))
+    folder = finished.path / EVALUATION
+    path = folder / f"{name}.json"
+    told = {
+        "run": finished.fingerprint,
+        "data": settings,
+        "split": split,
+        "threshold": product.threshold,
+        "tile": plan.tile,
+    }
+    write_json(path, as_json(result) | plain(told))
     page = evaluation_page(
         folder,
         name,
@@ -64,12 +155,10 @@ def run(plan: EvaluatePlan, config: Mapping[str, Any]) -> Path:
         threshold=product.threshold,
         count=plan.report_frames,
     )
-    for line in headline(result.figures):
+    for line in [*headline(result.figures), *rule_lines(result.rules)]:
         log.info("%s", line)
-    for line in rule_lines(result.rules):
-        log.info("%s", line)
-    log.info("figures: %s; report: %s", folder / f"{name}.json", page)
-    return folder / f"{name}.json"
+    log.info("figures: %s; report: %s", path, page)
+    return Measured(name, path, result)
 
 
 def headline(figures: Mapping[str, float]) -> list[str]:
@@ -79,6 +168,8 @@ def headline(figures: Mapping[str, float]) -> list[str]:
         "iou_pooled": "IoU pooled",
         "miou": "mIoU",
         "false_alarm_share": "false alarms",
+        "auroc": "AUROC of the frames",
+        "temporal_iou": "IoU of consecutive masks",
         "oracle_iou_per_image": "IoU per image at the oracle's threshold",
     }
     lines = []
@@ -91,7 +182,8 @@ def headline(figures: Mapping[str, float]) -> list[str]:
     return lines
 
 
-def _name(settings: Mapping[str, Any], split: str | None) -> str:
+def evaluation_name(settings: Mapping[str, Any], split: str | None) -> str:
+    """Name an evaluation after its data and split: `labels-test`."""
     stem = Path(str(settings.get("index") or settings.get("folder") or "data")).stem
     return f"{stem}-{split}" if split else stem
 

@@ -41,6 +41,7 @@ class StoredEvaluation:
         figures: Of all frames, by name; None where not known.
         data: Settings of the source of the frames and their masks.
         threshold: From which a score was smoke.
+        tile: Side of the tiles in which frames were read, where it was not the run's own.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class StoredEvaluation:
     figures: dict[str, float | None]
     data: Mapping[str, Any]
     threshold: float
+    tile: int | None = None
 
 
 def frame_row(frame: FrameFigures, *, path: Path | None = None, truth: str = "") -> dict[str, Any]:
@@ -93,12 +95,13 @@ def read_evaluation(path: Path) -> StoredEvaluation:
     try:
         frames = {row["id"]: _measured(row) for row in told["frames"]}
         figures, data, threshold = told["figures"], told["data"], float(told["threshold"])
+        tile = told["tile"]
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(
             f"{path} does not tell the counts of each frame: measure the run again with "
             f"`python -m weakseg.evaluate run={path.parent.parent}`"
         ) from error
-    return StoredEvaluation(path, frames, figures, data, threshold)
+    return StoredEvaluation(path, frames, figures, data, threshold, tile)
 
 
 def _measured(row: Mapping[str, Any]) -> MeasuredFrame:

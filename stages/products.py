@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+from torch import nn
 
 from weakseg.arrays import Mask, ScoreMap
 from weakseg.artifacts import FinishedRun, read_mask_ids, read_scores
 from weakseg.artifacts.atomic import read_json
 from weakseg.data import Frame, FrameSource, read_frame
 from weakseg.errors import ArtifactError
+from weakseg.models import TiledInference
 from weakseg.plans import HardwarePlan
 from weakseg.refine import (
     EvidenceStatistics,
@@ -43,8 +48,20 @@ class Product:
     rule: str = ""
 
 
-def open_product(run: FinishedRun, hardware: HardwarePlan) -> Product:
-    """Open the product of a finished run of any stage."""
+def open_product(run: FinishedRun, hardware: HardwarePlan, *, tile: int | None = None) -> Product:
+    """Open the product of a finished run of any stage.
+
+    Args:
+        run: Of any stage.
+        hardware: Where a segmenter looks at frames whose scores are not kept.
+        tile: Side of the tiles in which a segmenter reads frames, instead of its own; every frame
+            is then looked at anew. Of stage 3 only.
+
+    Raises:
+        ArtifactError: If tiles are asked of a run that has no segmenter.
+    """
+    if tile is not None and run.manifest.kind != "stage3":
+        raise ArtifactError(f"tile= is for stage-3 runs, and {run.path} is of {run.manifest.kind}")
     if run.manifest.kind == "stage1":
         reader = _evidence(run)
         choice = _choice_for_evidence(run)
@@ -57,7 +74,7 @@ def open_product(run: FinishedRun, hardware: HardwarePlan) -> Product:
             lambda frame: read_mask_ids(mask_path(run, frame.id)),
             rule=choice.rule,
         )
-    return Product(_segmented(run, hardware), choice.threshold, rule=choice.rule)
+    return Product(_segmented(run, hardware, tile), choice.threshold, rule=choice.rule)
 
 
 def statistics_of(run: FinishedRun) -> EvidenceStatistics:
@@ -84,23 +101,34 @@ def statistics_of(run: FinishedRun) -> EvidenceStatistics:
 
 
 def frames_for(
-    run: FinishedRun, source: FrameSource | None, masks: Mapping[Path, Path]
+    run: FinishedRun,
+    source: FrameSource | None,
+    masks: Mapping[Path, Path],
+    split: str | None = None,
 ) -> Sequence[Frame]:
-    """Choose the frames to measure: the run's own where it knows those with masks, else new ones.
+    """Choose the frames to measure: the run's own where it knows all with masks, else new ones too.
+
+    Args:
+        run: Of any stage.
+        source: Of other frames or masks; None means the run's own frames.
+        masks: Absolute frame path -> mask path.
+        split: The only one wanted.
 
     Raises:
         ArtifactError: If the frames are new to a run that cannot look at new frames.
     """
     own = [frame_of(row) for row in run.frames]
     known = {frame.path for frame in own}
-    if source is None or any(path in known for path in masks):
+    if source is None or (masks and known.issuperset(masks)):
         return own
-    if run.manifest.kind != "stage3":
+    if run.manifest.kind == "stage3":
+        return [frame for frame in source.frames() if split in (None, frame.split)]
+    if not known.intersection(masks):
         raise ArtifactError(
             f"{run.path} has seen none of these frames, and only a stage-3 run can look at new "
             "ones: give the data the run was made of"
         )
-    return source.frames()
+    return own
 
 
 def _evidence(run: FinishedRun) -> ScoresOf:
@@ -121,16 +149,24 @@ def _choice_for_evidence(run: FinishedRun) -> ThresholdChoice:
     return careful.choose(statistics)
 
 
-def _segmented(run: FinishedRun, hardware: HardwarePlan) -> ScoresOf:
-    device = settle_hardware(hardware, seed=0)
-    model, inference, _ = load_segmenter(run)
-    model.to(device)
+def _segmented(run: FinishedRun, hardware: HardwarePlan, tile: int | None) -> ScoresOf:
+    """Read the scores a run has kept, and look at all other frames with its segmenter."""
     stored = stored_scores(run)
-    known = {row["id"]: row["path"] for row in run.frames}
+    own = {} if tile is not None else {row["path"]: row["id"] for row in run.frames}
+
+    @cache
+    def segmenter() -> tuple[nn.Module, TiledInference]:
+        device = settle_hardware(hardware, seed=0)
+        model, inference, _ = load_segmenter(run)
+        if tile is not None:
+            inference = TiledInference(**{**inference.settings(), "image_size": tile})
+        return model.to(device), inference
 
     def read(frame: Frame) -> tuple[ScoreMap, float]:
-        if known.get(frame.id) == str(frame.path) and score_path(run, frame.id).exists():
-            return stored(frame)
+        known = own.get(str(frame.path))
+        if known is not None and score_path(run, known).exists():
+            return stored(dataclasses.replace(frame, id=known))
+        model, inference = segmenter()
         scores = inference(model, read_frame(frame.path))
         return scores, frame_score(scores)
 

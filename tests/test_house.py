@@ -35,6 +35,7 @@ PLANS = {
     "stage3": plans.Stage3Plan,
     "check": plans.CheckPlan,
     "evaluate": plans.EvaluatePlan,
+    "compare": plans.ComparePlan,
     "predict": plans.PredictPlan,
     "ablation": plans.AblationPlan,
     "chain": plans.ChainPlan,

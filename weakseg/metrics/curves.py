@@ -45,16 +45,16 @@ class ScoreCurves:
         check_shape(truth.shape, scores=scores)
         if scores.size:
             check_in_unit(lowest_score=float(scores.min()), highest_score=float(scores.max()))
-        levels = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
-        there, clear = truth == SMOKE, truth == BACKGROUND
-        self._smoke.append(np.bincount(levels[there], minlength=BINS))
-        self._other.append(np.bincount(levels[clear], minlength=BINS))
-        known = there | clear
-        self._sums += np.bincount(
-            levels[known] // (BINS // RELIABILITY_BINS),
-            weights=scores[known],
-            minlength=RELIABILITY_BINS,
-        )
+        # One number a pixel for level and truth: 0-255 smoke-free, 256-511 smoke, 512 ignored.
+        places = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
+        places += np.where(truth == SMOKE, BINS, 0)
+        places[(truth != SMOKE) & (truth != BACKGROUND)] = 2 * BINS
+        flat = places.reshape(-1)
+        counts = np.bincount(flat, minlength=2 * BINS + 1)[: 2 * BINS].reshape(2, BINS)
+        self._other.append(counts[0])
+        self._smoke.append(counts[1])
+        sums = np.bincount(flat, weights=scores.reshape(-1), minlength=2 * BINS + 1)[: 2 * BINS]
+        self._sums += sums.reshape(2, RELIABILITY_BINS, -1).sum(axis=(0, 2))
 
     def __len__(self) -> int:
         return len(self._smoke)

@@ -65,4 +65,5 @@ def _reach(there: np.ndarray, width: int) -> slice:
 def _mean_lab(colours: np.ndarray) -> np.ndarray:
     """Return the mean CIELAB colour of (N, 3) uint8 RGB."""
     scaled = colours[None].astype(np.float32) / np.float32(255)
-    return cv2.cvtColor(scaled, cv2.COLOR_RGB2LAB)[0].mean(axis=0, dtype=np.float64)
+    colour: np.ndarray = cv2.cvtColor(scaled, cv2.COLOR_RGB2LAB)[0].mean(axis=0, dtype=np.float64)
+    return colour

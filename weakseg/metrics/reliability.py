@@ -44,8 +44,8 @@ def reliability_bins(
     which = np.minimum((belief * bins).astype(np.int64), bins - 1)
     return bin_rows(
         np.bincount(which, minlength=bins).astype(np.float64),
-        np.bincount(which, weights=belief, minlength=bins),
-        np.bincount(which, weights=truth, minlength=bins),
+        np.bincount(which, weights=belief, minlength=bins).astype(np.float64),
+        np.bincount(which, weights=truth, minlength=bins).astype(np.float64),
     )
 
 

@@ -76,7 +76,7 @@ class Sequences:
         now = _Seen.of(predicted, truth)
         if not is_last:
             self._latest[name] = now
-        return before and _compare(before, now)
+        return None if before is None else _compare(before, now)
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,14 @@ class _Seen:
         known = truth != IGNORE
         found, true = (predicted == SMOKE) & known, truth == SMOKE
         pixels = int(np.count_nonzero(known)) or math.nan
-        shares = (int(np.count_nonzero(found)) / pixels, int(np.count_nonzero(true)) / pixels)
-        return cls(truth.shape, *(np.packbits(one) for one in (found, true, known)), *shares)
+        return cls(
+            shape=truth.shape,
+            found=np.packbits(found),
+            true=np.packbits(true),
+            known=np.packbits(known),
+            found_share=int(np.count_nonzero(found)) / pixels,
+            true_share=int(np.count_nonzero(true)) / pixels,
+        )
 
 
 def _compare(before: _Seen, now: _Seen) -> Change:

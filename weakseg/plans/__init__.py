@@ -12,6 +12,8 @@ from weakseg.plans.ablation import StudyPlan as StudyPlan
 from weakseg.plans.common import HardwarePlan as HardwarePlan
 from weakseg.plans.common import RunPlan as RunPlan
 from weakseg.plans.common import TrackingNames as TrackingNames
+from weakseg.plans.evaluation import ComparePlan as ComparePlan
+from weakseg.plans.evaluation import EvaluatePlan as EvaluatePlan
 from weakseg.plans.importing import ImportPlan as ImportPlan
 from weakseg.plans.prediction import AlarmPlan as AlarmPlan
 from weakseg.plans.prediction import PredictPlan as PredictPlan
@@ -29,4 +31,3 @@ from weakseg.plans.sweep import ChainPlan as ChainPlan
 from weakseg.plans.sweep import SweepPlan as SweepPlan
 from weakseg.plans.sweep import SyncPlan as SyncPlan
 from weakseg.plans.tools import CheckPlan as CheckPlan
-from weakseg.plans.tools import EvaluatePlan as EvaluatePlan

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from weakseg.plans.common import MISSING, HardwarePlan
+from weakseg.plans.common import MISSING
 
 
 @dataclass
@@ -17,22 +17,3 @@ class CheckPlan:
     max_pixels: int = 100_000_000
     near_duplicate_bits: int = 16
     seed: int = 0
-
-
-@dataclass
-class EvaluatePlan:
-    """Measure a finished run's product against masks.
-
-    Args:
-        rules: Rules for the threshold that are compared with the run's own, by name.
-    """
-
-    run: str = MISSING
-    data: Any = None
-    split: str | None = None
-    name: str = ""
-    hardware: HardwarePlan = field(default_factory=HardwarePlan)
-    resamples: int = 1000
-    seed: int = 0
-    report_frames: int = 4
-    rules: dict[str, Any] = field(default_factory=dict)
