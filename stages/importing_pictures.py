@@ -147,7 +147,7 @@ class _LeftOut(Exception):
 def write_instances(path: Path, instances: Instances) -> None:
     """Write instance numbers as a 16-bit grey PNG, which `read_instances` reads."""
     buffer = io.BytesIO()
-    Image.fromarray(instances.astype(np.uint16)).save(buffer, format="PNG")
+    Image.fromarray(instances.astype(np.uint16)).save(buffer, format="PNG", compress_level=3)
     write_bytes(path, buffer.getvalue())
 
 

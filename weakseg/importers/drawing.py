@@ -99,7 +99,7 @@ def draw_regions(
         under = instances[patch.window][patch.inside]
         tally.overlapping |= bool(under.any())
         instances[patch.window][patch.inside] = number
-    left = np.unique(instances[instances > 0])
+    left = np.flatnonzero(np.bincount(instances.reshape(-1))[1:]) + 1
     tally.hidden = number - len(left)
     if tally.hidden:
         numbers = np.zeros(number + 1, dtype=np.uint16)
