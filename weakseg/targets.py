@@ -31,6 +31,7 @@ ALLOWED_TARGETS = frozenset(
         "weakseg.losses.EquivarianceLoss",
         "weakseg.losses.SegmentationLoss",
         "weakseg.models.build_classifier",
+        "weakseg.models.FoSp",
         "weakseg.models.Segmenter",
         "weakseg.models.TiledInference",
         "weakseg.refine.AffinityStep",

@@ -3,6 +3,7 @@
 from weakseg.models.classifiers import Classifier as Classifier
 from weakseg.models.clip import Clip as Clip
 from weakseg.models.clip import load_clip as load_clip
+from weakseg.models.fosp import FoSp as FoSp
 from weakseg.models.inference import TiledInference as TiledInference
 from weakseg.models.local import LocalClassifier as LocalClassifier
 from weakseg.models.local import build_classifier as build_classifier

@@ -119,7 +119,7 @@ def _build(architecture: str, encoder: str, *, output_stride: int, classes: int)
     except (ValueError, TypeError, RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error) or type(error).__name__
         raise ValueError(
-            f"{architecture} does not go with encoder {encoder} ({reason}): segmenter=segformer and "
-            "segmenter=upernet go with every encoder that has a pyramid"
+            f"{architecture} does not go with encoder {encoder} ({reason}): segmenter=segformer "
+            "and segmenter=upernet go with every encoder that has a pyramid"
         ) from error
     return cast(nn.Module, network)
