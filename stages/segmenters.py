@@ -11,7 +11,14 @@ import torch
 from weakseg.artifacts import FinishedRun, RunPaths, load_run, read_json, write_json
 from weakseg.data import sha256_of
 from weakseg.errors import ArtifactError
-from weakseg.models import FoSp, SegmentationModel, Segmenter, TiledInference, load_weights
+from weakseg.models import (
+    FoSp,
+    MaskRcnn,
+    SegmentationModel,
+    Segmenter,
+    TiledInference,
+    load_weights,
+)
 from weakseg.plans import LearningPlan, Stage3Plan
 from weakseg.stages.evidence import CLASSIFIER
 from weakseg.stages.scores import THRESHOLD
@@ -22,6 +29,7 @@ INFERENCE: Final = "inference.json"
 
 CLASSES: Final[dict[str, Callable[..., SegmentationModel]]] = {
     "FoSp": FoSp,
+    "MaskRcnn": MaskRcnn,
     "Segmenter": Segmenter,
 }
 """What `segmenter.json` may name: a file names a network of ours, never code to import."""

@@ -32,6 +32,7 @@ ALLOWED_TARGETS = frozenset(
         "weakseg.losses.SegmentationLoss",
         "weakseg.models.build_classifier",
         "weakseg.models.FoSp",
+        "weakseg.models.MaskRcnn",
         "weakseg.models.Segmenter",
         "weakseg.models.TiledInference",
         "weakseg.refine.AffinityStep",

@@ -65,6 +65,7 @@ class MaskRcnn(SegmentationModel):
         anchor_sizes: Side in pixels of the anchors of the five levels, rising. Half of
             the paper's: smoke is small.
         proposals: Boxes that are judged in a picture, at least 1.
+        samples: Of those, how many are learnt from, a quarter of them on smoke, at least 1.
         max_instances: Instances that are kept of a picture, at least 1.
         score_floor: Lowest score of an instance, in [0, 1].
         nms_iou: Overlap from which the less sure of two boxes is dropped, in [0, 1].
@@ -99,6 +100,7 @@ class MaskRcnn(SegmentationModel):
         max_size: int = 1333,
         anchor_sizes: Sequence[float] = (16, 32, 64, 128, 256),
         proposals: int = 1000,
+        samples: int = 512,
         max_instances: int = 50,
         score_floor: float = 0.05,
         nms_iou: float = 0.5,
@@ -116,8 +118,8 @@ class MaskRcnn(SegmentationModel):
             norm_epsilon = COCO_V1_EPSILON if is_first else _NORM_EPSILON
         check_one_of(HEADS, heads=heads)
         check_at_least(0, trainable_layers=trainable_layers, norm_epsilon=norm_epsilon)
-        check_at_least(1, channels=channels, proposals=proposals, max_instances=max_instances)
-        check_at_least(1, min_instance_area=min_instance_area)
+        check_at_least(1, channels=channels, proposals=proposals, samples=samples)
+        check_at_least(1, max_instances=max_instances, min_instance_area=min_instance_area)
         check_in_unit(score_floor=score_floor, nms_iou=nms_iou)
         if trainable_layers > _LAYERS:
             raise ValueError(f"trainable_layers must lie in 0-5, got {trainable_layers}")
@@ -137,6 +139,7 @@ class MaskRcnn(SegmentationModel):
             "max_size": max_size,
             "anchor_sizes": checked_anchors(anchor_sizes),
             "proposals": proposals,
+            "samples": samples,
             "max_instances": max_instances,
             "score_floor": score_floor,
             "nms_iou": nms_iou,
@@ -235,7 +238,9 @@ class MaskRcnn(SegmentationModel):
         self.rpn = build_rpn(
             anchor_sizes=settings["anchor_sizes"], proposals=settings["proposals"], **shape
         )
-        found = {key: settings[key] for key in ("score_floor", "nms_iou", "max_instances")}
+        found = {
+            key: settings[key] for key in ("samples", "score_floor", "nms_iou", "max_instances")
+        }
         self.roi_heads = build_roi_heads(classes=self.classes, **shape, **found)
         if settings["frozen_norms"]:
             freeze_norms(self, epsilon=settings["norm_epsilon"])
