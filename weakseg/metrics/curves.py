@@ -10,7 +10,7 @@ import numpy.typing as npt
 from weakseg.arrays import Mask, ScoreMap
 from weakseg.checks import check_in_unit, check_one_of, check_shape
 from weakseg.labels import BACKGROUND, SMOKE
-from weakseg.metrics.reliability import bin_rows
+from weakseg.metrics.reliability import bin_rows, calibration_error
 
 BINS = 256
 RELIABILITY_BINS = 16
@@ -130,12 +130,15 @@ class ScoreCurves:
         return bin_rows(smoke + other, self._sums, smoke)
 
     def summary(self, threshold: float | None = None) -> dict[str, float]:
-        """Return the oracle's peaks, pixel AP, and what a chosen threshold loses beside them.
+        """Return the oracle's peaks, pixel AP and ECE, and what a chosen threshold loses beside them.
 
         Args:
             threshold: One chosen without masks, in [0, 1]; None leaves its figures out.
         """
-        figures = {"pixel_ap": self.pixel_average_precision()}
+        figures = {
+            "pixel_ap": self.pixel_average_precision(),
+            "pixel_ece": calibration_error(self.reliability()),
+        }
         for average in ("per_image", "pooled"):
             best_threshold, best = self.peak(average)
             figures[f"oracle_threshold_{average}"] = best_threshold
