@@ -53,6 +53,7 @@ def run(plan: ImportPlan, config: Mapping[str, Any]) -> Path:
     check_splitting(plan)
     source, output = settle_folders(plan)
     export = plan.format.read(source)
+    start(output, source)
     taken = take_frames(export.clips, rate=export.rate, output=output, max_pixels=plan.max_pixels)
     pictures, repeated = leave_out_repeats((*export.pictures, *taken.pictures))
     pictures = settle_places(pictures, plan)
@@ -75,7 +76,7 @@ def run(plan: ImportPlan, config: Mapping[str, Any]) -> Path:
 
 
 def settle_folders(plan: ImportPlan) -> tuple[Path, Path]:
-    """Give source and output as absolute paths, the output marked as an import.
+    """Give source and output as absolute paths, and see that the output may be written to.
 
     Raises:
         DataError: If one lies in the other.
@@ -94,9 +95,13 @@ def settle_folders(plan: ImportPlan) -> tuple[Path, Path]:
         )
     if output.exists() and not (output / STARTED).is_file() and any(output.iterdir()):
         raise ArtifactError(f"{output} holds things that are no import: give another output")
+    return source, output
+
+
+def start(output: Path, source: Path) -> None:
+    """Mark the output as an import that is not finished."""
     (output / SUMMARY).unlink(missing_ok=True)
     write_json(output / STARTED, {"source": str(source)})
-    return source, output
 
 
 def leave_out_repeats(pictures: Sequence[Marked]) -> tuple[list[Marked], list[Skipped]]:
