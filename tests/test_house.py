@@ -42,6 +42,8 @@ PLANS = {
     "sweep": plans.SweepPlan,
     "sync": plans.SyncPlan,
     "import": plans.ImportPlan,
+    "serve": plans.ServePlan,
+    "app": plans.AppPlan,
 }
 
 

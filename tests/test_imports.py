@@ -21,7 +21,22 @@ LAYERS = (
     {"plans", "targets", "quoting"},
     {"stages"},
     {"launch"},
-    {"sweep", "chain", "sync", "stage1", "stage2", "stage3", "check", "compare", "evaluate", "predict", "ablation", "import"},
+    {
+        "sweep",
+        "chain",
+        "sync",
+        "stage1",
+        "stage2",
+        "stage3",
+        "check",
+        "compare",
+        "evaluate",
+        "predict",
+        "ablation",
+        "import",
+        "serve",
+        "app",
+    },
 )
 RANKS = {f"weakseg.{name}": rank for rank, names in enumerate(LAYERS) for name in names}
 

@@ -19,6 +19,8 @@ from weakseg.plans.prediction import AlarmPlan as AlarmPlan
 from weakseg.plans.prediction import PredictPlan as PredictPlan
 from weakseg.plans.prediction import SmoothingPlan as SmoothingPlan
 from weakseg.plans.prediction import StreamPlan as StreamPlan
+from weakseg.plans.serving import AppPlan as AppPlan
+from weakseg.plans.serving import ServePlan as ServePlan
 from weakseg.plans.stages import ConsistencyPlan as ConsistencyPlan
 from weakseg.plans.stages import LearningPlan as LearningPlan
 from weakseg.plans.stages import RefinePlan as RefinePlan

@@ -1,0 +1,183 @@
+"""The app: asked by gradio's own client, and used in a real browser."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import page
+from doors import Chain
+
+from weakseg.arrays import FrameArray
+from weakseg.data import IndexSource, read_frame
+from weakseg.data.truth import load_masks, read_mask
+from weakseg.errors import DataError
+from weakseg.plans import AppPlan
+from weakseg.stages.corrections import LabelFolder
+from weakseg.stages.ports import listen
+from weakseg.stages.predictor import Predictor
+from weakseg.stages.viewing import repainted, watch
+
+pytest.importorskip("gradio", reason="needs the extra [app]")
+client = pytest.importorskip("gradio_client", reason="needs the extra [app]")
+app = importlib.import_module("weakseg.stages.app")
+
+
+class Running:
+    """The app of a run, started once."""
+
+    def __init__(self, run: Path, labels: Path) -> None:
+        self.predictor = Predictor(run)
+        self.labels = LabelFolder(labels)
+        with listen("127.0.0.1", 0) as found:
+            self.port = found.getsockname()[1]
+        plan = AppPlan(run=str(run), frames_per_second=2.0, max_seconds=2.0)
+        both = {"first": self.predictor, "second": Predictor(run, cut=0.9)}
+        self.blocks = app.make_app(both, self.labels, plan)
+        app.launch(self.blocks, "127.0.0.1", self.port, wait=False)
+        self.address = f"http://127.0.0.1:{self.port}"
+
+
+@pytest.fixture(scope="module")
+def running(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    started = Running(
+        chain.root / "runs" / "stage3" / "tiny", tmp_path_factory.mktemp("app") / "labels"
+    )
+    yield started
+    started.blocks.close()
+
+
+@pytest.fixture
+def recording(tmp_path: Path, plume: FrameArray) -> Path:
+    video = pytest.importorskip("weakseg.data.video")
+    path: Path = tmp_path / "plume.mp4"
+    video.write_video(path, (video.VideoFrame(k, k / 10, plume) for k in range(30)))
+    return path
+
+
+def test_a_client_gets_figures_and_pictures(running: Running, tiny_folder: Path) -> None:
+    asked = client.Client(running.address, verbose=False)
+    path = tiny_folder / "scene0_0.png"
+    words, mask, scores, other_words, *_ = asked.predict(
+        client.handle_file(path), 0.25, api_name="/look"
+    )
+    expected = running.predictor(read_frame(path), threshold=0.25)
+    assert f"probability of smoke {expected.probability:.2f}" in words
+    assert f"{expected.share:.2%}" in words and "threshold 0.25" in words
+    assert words.startswith("**first**") and other_words.startswith("**second**")
+    assert read_frame(mask).shape == read_frame(scores).shape == read_frame(path).shape
+
+
+def test_a_picture_that_is_none_is_told(running: Running, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    asked = client.Client(running.address, verbose=False)
+    with pytest.raises(Exception, match=r"broken\.png"):
+        asked.predict(client.handle_file(broken), 0.5, api_name="/look")
+
+
+def test_a_client_gets_a_videos_smoke_over_time(running: Running, recording: Path) -> None:
+    asked = client.Client(running.address, verbose=False)
+    words, plot, moments = asked.predict(
+        {"video": client.handle_file(recording)}, 0.25, api_name="/segment"
+    )
+    assert words.startswith("5 frames looked at")  # at 0, 0.5, ... 2 seconds of 3
+    assert len(moments) == 5
+    assert plot is not None
+
+
+def test_watching_stops_where_it_should(running: Running, recording: Path) -> None:
+    told: list[float] = []
+    moments = list(
+        watch(
+            running.predictor,
+            recording,
+            frames_per_second=2,
+            max_seconds=1,
+            on_progress=told.append,
+        )
+    )
+    assert [round(one.seconds, 1) for one in moments] == [0.0, 0.5, 1.0]
+    assert told == [one.seconds for one in moments]
+    assert moments[0].picture.shape == (48, 64, 3)
+
+
+@pytest.mark.timeout(180)
+def test_a_mask_is_corrected_in_the_browser(running: Running, tiny_folder: Path) -> None:
+    path = tiny_folder / "scene0_1.png"
+    with page() as shown:
+        outside: list[str] = []
+        shown.on("request", lambda one: outside.append(one.url))
+        shown.goto(running.address)
+        shown.set_input_files("input[type=file] >> nth=0", path, timeout=60_000)
+        shown.wait_for_selector("text=probability of smoke", timeout=60_000)
+        shown.click("text=Correct the mask and keep it")
+        shown.click("text=Take the mask of first")
+        canvas = shown.locator("canvas").first
+        canvas.wait_for(timeout=60_000)
+        shown.wait_for_timeout(3000)
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        x, y = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        shown.mouse.move(x - 30, y)
+        shown.mouse.down()
+        shown.mouse.move(x + 30, y, steps=6)
+        shown.mouse.up()
+        shown.wait_for_timeout(1000)
+        shown.click("text=Save as a label")
+        shown.wait_for_selector("text=1 labels in", timeout=60_000)
+    frames = IndexSource(str(running.labels.folder / "index.csv"), scenes="frame").frames()
+    saved = next(iter(load_masks(running.labels.folder / "index.csv").values()))
+    frame = read_frame(path)
+    mask = read_mask(saved, height=frame.shape[0], width=frame.shape[1])
+    np.testing.assert_array_equal(read_frame(frames[0].path), frame)
+    assert mask[24, 32] == 1, "the middle was painted"
+    before = running.predictor(frame).mask
+    assert (mask >= before).all() and mask.sum() > before.sum()
+    strangers = [url for url in outside if not url.startswith((running.address, "data:", "blob:"))]
+    assert strangers == []
+
+
+def test_corrected_masks_are_a_data_set(
+    tmp_path: Path, plume: FrameArray, plume_mask: FrameArray
+) -> None:
+    labels = LabelFolder(tmp_path / "labels")
+    labels.save(plume, plume_mask, source="cam, 1")
+    labels.save(plume[::-1].copy(), np.zeros_like(plume_mask))
+    saved = labels.save(plume, plume_mask * 0, source="cam, 1")
+    assert saved.count == 2, "the same frame again replaces its mask"
+    saved = labels.save(plume, plume_mask)
+    index = tmp_path / "labels" / "index.csv"
+    frames = IndexSource(str(index), scenes="frame", val_fraction=0).frames()
+    assert sorted(frame.label for frame in frames) == [0, 1]
+    masks = load_masks(index)
+    found = read_mask(masks[saved.frame], height=48, width=64)
+    np.testing.assert_array_equal(found, plume_mask)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, plume: FrameArray) -> None:
+    (tmp_path / "index.csv").write_text("path,label\na.png,1\n")
+    with pytest.raises(DataError, match="labels= another folder"):
+        LabelFolder(tmp_path).save(plume, np.zeros(plume.shape[:2], np.uint8))
+    assert (tmp_path / "index.csv").read_text() == "path,label\na.png,1\n"
+    with pytest.raises(ValueError, match="0, 1 and 255"):
+        LabelFolder(tmp_path / "new").save(plume, np.full(plume.shape[:2], 7, np.uint8))
+
+
+def test_two_colours_correct_a_mask() -> None:
+    mask = np.array([[1, 1, 0, 0], [1, 1, 0, 0]], np.uint8)
+    layer = np.zeros((4, 8, 4), np.uint8)  # twice the size
+    layer[:2, 4:6] = (216, 27, 96, 150)  # adds (0, 2)
+    layer[2:, :2] = (30, 136, 229, 150)  # takes (1, 0) away
+    layer[2:, 6:] = (216, 27, 96, 20)  # hardly there
+    wanted: Any = [[1, 1, 1, 0], [0, 1, 0, 0]]
+    np.testing.assert_array_equal(repainted(mask, [layer]), wanted)
+    undone = layer[::2, ::2].copy()
+    undone[0, 2] = (30, 136, 229, 255)  # a later layer wins
+    wanted[0][2] = 0
+    np.testing.assert_array_equal(repainted(mask, [layer, undone]), wanted)
+    np.testing.assert_array_equal(repainted(mask, []), mask)

@@ -1,0 +1,194 @@
+"""The HTTP service, asked by a real client over a real socket."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import io
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from doors import Chain
+from PIL import Image
+
+from weakseg import __version__
+from weakseg.data import read_frame
+from weakseg.errors import ArtifactError
+from weakseg.stages.ports import listen
+from weakseg.stages.predictor import Prediction, Predictor
+
+pytest.importorskip("fastapi", reason="needs the extra [serve]")
+uvicorn = pytest.importorskip("uvicorn", reason="needs the extra [serve]")
+serving = importlib.import_module("weakseg.stages.serving")
+
+LIMITS = serving.Limits(max_bytes=200_000, max_pixels=100_000, queue=1)
+
+
+class Served:
+    """A service in a thread, and a client of it."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        listener = listen("127.0.0.1", 0)
+        app = serving.make_app(predictor, LIMITS)
+        self._server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), daemon=True)
+        self._thread.start()
+        self.address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self.client = httpx.Client(base_url=self.address, timeout=60)
+
+    def close(self) -> None:
+        self.client.close()
+        self._server.should_exit = True
+        self._thread.join(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def predictor(chain: Chain) -> Predictor:
+    return Predictor(chain.root / "runs" / "stage3" / "tiny")
+
+
+@pytest.fixture(scope="module")
+def served(predictor: Predictor) -> Iterator[Served]:
+    service = Served(predictor)
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def picture(tiny_folder: Path) -> bytes:
+    return (tiny_folder / "scene0_0.png").read_bytes()
+
+
+def send(served: Served, content: bytes, query: str = "") -> httpx.Response:
+    return served.client.post(f"/predict{query}", files={"image": ("frame.png", content)})
+
+
+def test_it_says_that_it_is_up_and_what_it_is(served: Served, predictor: Predictor) -> None:
+    assert served.client.get("/health").json() == {"status": "ok", "requests": 0, "places": 2}
+    about = served.client.get("/version").json()
+    assert about["weakseg"] == __version__
+    assert about["fingerprint"] == predictor.run.manifest.fingerprint
+    assert about["threshold"] == predictor.threshold
+
+
+def test_a_picture_is_answered_as_the_run_itself_would(
+    served: Served, predictor: Predictor, picture: bytes, tiny_folder: Path
+) -> None:
+    expected = predictor(read_frame(tiny_folder / "scene0_0.png"))
+    found = send(served, picture).json()
+    assert (found["height"], found["width"]) == expected.mask.shape
+    assert found["smoke_share"] == pytest.approx(expected.share, abs=1e-6)
+    assert found["smoke_probability"] == pytest.approx(expected.probability, abs=1e-6)
+    mask = Image.open(io.BytesIO(base64.b64decode(found["mask_png_base64"])))
+    np.testing.assert_array_equal(np.array(mask), expected.mask * 255)
+
+
+@pytest.mark.parametrize("wanted", ["mask", "scores", "overlay"])
+def test_a_picture_comes_back_where_one_is_wanted(
+    served: Served, predictor: Predictor, picture: bytes, tiny_folder: Path, wanted: str
+) -> None:
+    answer = send(served, picture, f"?wanted={wanted}")
+    assert answer.headers["content-type"] == "image/png"
+    found = np.array(Image.open(io.BytesIO(answer.content)))
+    expected = predictor(read_frame(tiny_folder / "scene0_0.png"))
+    assert found.shape[:2] == expected.mask.shape
+    if wanted == "scores":
+        np.testing.assert_array_equal(found, np.rint(expected.scores * 255).astype(np.uint8))
+
+
+def test_the_threshold_of_a_request_counts(served: Served, picture: bytes) -> None:
+    shares = [send(served, picture, f"?threshold={t}").json()["smoke_share"] for t in (0, 1)]
+    assert shares[0] == 1.0
+    assert shares[1] < 1.0
+
+
+def test_bad_requests_are_told_what_is_wrong(served: Served, picture: bytes) -> None:
+    broken = send(served, b"no picture at all")
+    assert broken.status_code == 422
+    assert "the image" in broken.json()["detail"] and "/" not in broken.json()["detail"]
+    assert send(served, picture[: len(picture) // 2]).status_code == 422
+    assert send(served, b"").status_code == 422
+    assert send(served, picture, "?threshold=2").status_code == 422
+    assert send(served, picture, "?wanted=everything").status_code == 422
+    assert served.client.post("/predict").status_code == 422
+    wide = io.BytesIO()
+    Image.new("L", (1000, 101)).save(wide, format="PNG")
+    assert send(served, wide.getvalue()).status_code == 422
+    assert "pixels" in send(served, wide.getvalue()).json()["detail"]
+
+
+def test_bodies_beyond_the_limit_are_refused(served: Served) -> None:
+    answer = send(served, bytes(LIMITS.max_bytes))
+    assert answer.status_code == 413
+    assert str(LIMITS.max_bytes) in answer.json()["detail"]
+
+    def unmeasured() -> Iterator[bytes]:
+        yield b"x" * 10
+
+    assert served.client.post("/predict", content=unmeasured()).status_code == 411
+
+
+def test_who_comes_when_the_queue_is_full_is_told_to_come_back(
+    predictor: Predictor, picture: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def slow(self: Predictor, frame: object, *, threshold: float | None = None) -> Prediction:
+        begun.release()
+        assert go_on.wait(30)
+        return Prediction(np.zeros((2, 2), np.float32), 0.5)
+
+    monkeypatch.setattr(Predictor, "__call__", slow)
+    service = Served(predictor)
+    statuses: list[int] = []
+    askers = [
+        threading.Thread(
+            target=lambda: statuses.append(
+                httpx.post(
+                    f"{service.address}/predict", files={"image": picture}, timeout=60
+                ).status_code
+            )
+        )
+        for _ in range(2)
+    ]
+    try:
+        for asker in askers:
+            asker.start()
+        assert begun.acquire(timeout=30)
+        deadline = time.monotonic() + 30
+        while service.client.get("/health").json()["requests"] < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        late = send(service, picture)
+        assert late.status_code == 503
+        assert late.headers["retry-after"] == "5"
+        assert not begun.acquire(blocking=False), "one frame is segmented at a time"
+        go_on.set()
+        for asker in askers:
+            asker.join(timeout=30)
+        assert statuses == [200, 200]
+        assert service.client.get("/health").json()["requests"] == 0
+    finally:
+        go_on.set()
+        service.close()
+
+
+def test_a_port_in_use_is_named() -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ArtifactError, match=f"port={port}.*take another port"):
+            listen("127.0.0.1", port)
+    with pytest.raises(ValueError, match=r"port must be in \[0, 65535\], got 70000"):
+        listen("127.0.0.1", 70000)
+
+
+def test_limits_have_ranges() -> None:
+    with pytest.raises(ValueError, match="max_bytes"):
+        serving.Limits(max_bytes=0, max_pixels=1, queue=0)
+    with pytest.raises(ValueError, match="queue"):
+        serving.Limits(max_bytes=1, max_pixels=1, queue=-1)
