@@ -40,6 +40,7 @@ def training_curves(run: RunFolder) -> dict[str, list[tuple[float, float]]]:
     return curves
 
 
-def percent(share: str) -> str:
-    """Write a share kept as text for people."""
-    return f"{_PERCENT * float(share):.1f} %"
+def percent(share: float | str) -> str:
+    """Write a share for people, two digits where it is small."""
+    value = _PERCENT * float(share)
+    return f"{value:.1f} %" if value >= 1 else f"{value:.2g} %"

@@ -10,12 +10,8 @@ from weakseg.artifacts import FinishedRun
 from weakseg.data import Frame
 from weakseg.report import Report, write_report
 from weakseg.stages.measuring import Evaluation
-from weakseg.stages.panels import (
-    evaluation_cards,
-    figures_table,
-    judged_panels,
-    strata_tables,
-)
+from weakseg.stages.pages_plots import evaluation_plots, evaluation_tables
+from weakseg.stages.panels import evaluation_cards, figures_table, judged_panels, no_alarms
 from weakseg.stages.rules import rule_tables
 from weakseg.stages.scores import ScoresOf
 
@@ -46,10 +42,16 @@ def evaluation_page(
                 "resampling scenes. Masks were read to measure, and for nothing else.",
             ],
             cards=evaluation_cards(result.figures),
+            plots=evaluation_plots(result),
             curves={"IoU by threshold/per image": result.curve},
             panels=panels,
             false_alarms=alarms,
-            tables=[*rule_tables(result), *strata_tables(result), figures_table(result.figures)],
+            no_false_alarms=no_alarms(result.figures),
+            tables=[
+                *evaluation_tables(result),
+                *rule_tables(result),
+                figures_table(result.figures),
+            ],
         ),
         name=f"{name}.html",
     )

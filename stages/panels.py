@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,30 +14,28 @@ from weakseg.data import Frame, read_frame
 from weakseg.metrics import FrameFigures
 from weakseg.report import Card, PanelRow, Table, comparison, heatmap, overlay
 from weakseg.stages.measuring import Evaluation, truths
+from weakseg.stages.pages_common import percent
+from weakseg.stages.pages_words import counted
 from weakseg.stages.scores import ScoresOf
+from weakseg.stages.work import frame_of
 
 
 def evaluation_cards(figures: Mapping[str, float]) -> list[Card]:
     """Give the headline figures, with their intervals over scenes."""
+    clear = int(figures.get("smoke_free_frames", 0))
     named = {
-        "iou_per_image": "IoU per image",
-        "iou_pooled": "IoU pooled",
-        "false_alarm_share": "false alarms",
+        "iou_per_image": ("IoU per image", ""),
+        "iou_pooled": ("IoU pooled", ""),
+        "false_alarm_share": ("false alarms", f"share of {counted(clear, 'smoke-free frame')}. "),
     }
-    cards = [Card(label, figures.get(key), _span(figures, key)) for key, label in named.items()]
+    cards = [
+        Card(label, figures.get(key), note + _span(figures, key))
+        for key, (label, note) in named.items()
+    ]
     cards.append(Card("mIoU", figures.get("miou"), "smoke and background"))
     gap = figures.get("oracle_gap_per_image")
     cards.append(Card("oracle's gap", gap, "IoU lost to a threshold chosen without masks"))
     return cards
-
-
-def strata_tables(result: Evaluation) -> list[Table]:
-    """Give the figures by size of the smoke."""
-    if not result.strata:
-        return []
-    columns = list(result.strata[0])
-    rows = [[row[key] for key in columns] for row in result.strata]
-    return [Table("By size of the smoke", columns, rows)]
 
 
 def judged_panels(
@@ -54,37 +53,87 @@ def judged_panels(
     clear.sort(key=lambda one: -one.predicted_share)
     truth = truths(data)
 
-    def panel(one: FrameFigures, title: str) -> PanelRow:
+    def judged(one: FrameFigures, title: str) -> PanelRow:
         frame = frames[one.id]
         pixels = read_frame(frame.path)
-        score, _ = scores(frame)
+        score, probability = scores(frame)
         real = truth(frame, *pixels.shape[:2])
         mask: Mask = (score >= threshold).astype(np.uint8)
-        return PanelRow(
-            f"{title}: {one.id}",
-            f"IoU {one.iou:.2f}" if one.has_smoke else f"false area {one.predicted_share:.2%}",
-            [
-                ("frame", pixels),
-                ("scores", heatmap(score)),
-                ("truth", overlay(pixels, real)),
-                ("found, false, missed", comparison(pixels, mask, real)),
-            ],
+        caption = (
+            f"IoU {one.iou:.2f}; smoke on {percent(one.smoke_share)} of the frame, found on "
+            f"{percent(one.predicted_share)}; score of the frame {probability:.2f}"
         )
+        pictures = [
+            ("frame", pixels),
+            ("scores", heatmap(score)),
+            ("truth", overlay(pixels, real)),
+            ("found, false, missed", comparison(pixels, mask, real)),
+        ]
+        return PanelRow(f"{title}: {one.id}", caption, pictures)
 
-    middle = len(smoky) // 2
-    groups = {
-        "best": smoky[:count],
-        "median": smoky[middle : middle + count],
-        "worst": smoky[::-1][:count],
-    }
-    seen: set[str] = set()
+    def alarm(one: FrameFigures) -> PanelRow:
+        frame = frames[one.id]
+        pixels = read_frame(frame.path)
+        score, probability = scores(frame)
+        mask: Mask = (score >= threshold).astype(np.uint8)
+        caption = (
+            f"false area {percent(one.predicted_share)} of the frame; score of the frame "
+            f"{probability:.2f}, highest of a pixel {float(score.max()):.2f}"
+        )
+        empty = np.zeros_like(mask)
+        drawn = ("called smoke", comparison(pixels, mask, empty))
+        return PanelRow(one.id, caption, [("frame", pixels), ("scores", heatmap(score)), drawn])
+
+    return (
+        [judged(one, title) for title, one in _best_median_worst(smoky, count)],
+        [alarm(one) for one in of_many_scenes(clear, count)],
+    )
+
+
+def no_alarms(figures: Mapping[str, float]) -> str:
+    """Say what it means that there is no false alarm to show."""
+    count = int(figures.get("smoke_free_frames", 0))
+    if not count:
+        return "Not known: no frame that was measured is smoke-free."
+    return f"None: no smoke was seen on {counted(count, 'smoke-free frame')}."
+
+
+def unjudged_panels(rows: Sequence[Mapping[str, str]], scores: ScoresOf) -> list[PanelRow]:
+    """Show frames with their scores where no mask can tell what is right."""
     panels = []
+    for row in rows:
+        pixels = read_frame(row["path"])
+        score, probability = scores(frame_of(row))
+        share = f"called smoke on {percent(float(row['smoke_share']))} of the frame"
+        caption = f"score of the frame {probability:.2f}; {share}"
+        panels.append(PanelRow(row["id"], caption, pictures_of("scores", pixels, score)))
+    return panels
+
+
+def _best_median_worst(smoky: Sequence[FrameFigures], count: int) -> list[tuple[str, FrameFigures]]:
+    """Choose from frames in the order of their IoU, the best first; none twice."""
+    middle = len(smoky) // 2
+    by_distance = sorted(range(len(smoky)), key=lambda place: (abs(place - middle), place))
+    groups = {
+        "best": smoky,
+        "median": [smoky[place] for place in by_distance],
+        "worst": smoky[::-1],
+    }
+    chosen: dict[str, tuple[str, FrameFigures]] = {}
     for title, group in groups.items():
-        for one in group:
-            if one.id not in seen:
-                seen.add(one.id)
-                panels.append(panel(one, title))
-    return panels, [panel(one, "false alarm") for one in clear[:count]]
+        for one in of_many_scenes(group, count):
+            chosen.setdefault(one.id, (title, one))
+    return list(chosen.values())
+
+
+def of_many_scenes(frames: Sequence[FrameFigures], count: int) -> list[FrameFigures]:
+    """Take the first frames, one of each scene while there are scenes: the others are copies."""
+    first: dict[str, FrameFigures] = {}
+    for one in frames:
+        first.setdefault(one.scene, one)
+    leading = {one.id for one in first.values()}
+    rest = [one for one in frames if one.id not in leading]
+    return [*first.values(), *rest][:count]
 
 
 def pictures_of(name: str, pixels: FrameArray, score: ScoreMap) -> list[tuple[str, FrameArray]]:
@@ -94,12 +143,13 @@ def pictures_of(name: str, pixels: FrameArray, score: ScoreMap) -> list[tuple[st
 
 def figures_table(figures: Mapping[str, Any]) -> Table:
     """List every figure there is."""
-    return Table("All figures", ["figure", "value"], [[k, v] for k, v in figures.items()])
+    rows = [[key, value] for key, value in figures.items()]
+    return Table("All figures", ["figure", "value"], rows, folded=True)
 
 
 def _span(figures: Mapping[str, float], key: str) -> str:
-    low, high = figures.get(f"{key}_low"), figures.get(f"{key}_high")
-    if low is None or high is None:
+    low, high = (figures.get(f"{key}_{end}", math.nan) for end in ("low", "high"))
+    if not (math.isfinite(low) and math.isfinite(high)):
         return ""
     return f"95 % of scene resamples: {low:.3f} to {high:.3f}"
 

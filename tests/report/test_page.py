@@ -14,7 +14,18 @@ from PIL import Image
 
 from weakseg.arrays import FrameArray, Mask
 from weakseg.errors import ArtifactError
-from weakseg.report import Card, PanelRow, Report, Table, overlay, write_report
+from weakseg.report import (
+    Card,
+    Dot,
+    Mark,
+    PanelRow,
+    Plots,
+    Report,
+    Scatter,
+    Table,
+    overlay,
+    write_report,
+)
 from weakseg.report.charts import charts, ticks
 from weakseg.report.page import render, shown
 
@@ -119,6 +130,38 @@ def test_table_of_uneven_rows_is_refused() -> None:
         Table("t", ["a", "b"], [[1]])
 
 
+def test_links_lead_to_files_beside_the_page_only() -> None:
+    page = render(Report("linked", links={"the card": "MODEL_CARD.md", "up": "../x.md"}))
+    assert '<a href="MODEL_CARD.md">the card</a>' in page
+    for address in ("https://a.b", "//a.b", "/etc/x", "file:x"):
+        with pytest.raises(ValueError, match="files beside them only"):
+            Report("linked", links={"away": address})
+
+
+def test_facts_texts_and_plots_are_told_and_escaped() -> None:
+    plot = Scatter("IoU <1>", [Dot(0.1, 0.5, "frame <a>")], x_label="x", y_label="y")
+    report = Report(
+        "all",
+        facts={"Threshold": "chosen <without> masks"},
+        plots=[Plots("Where it fails", [plot], "A dot is a frame.")],
+        texts={"Model card": "# card <b>"},
+        curves={"loss/train": [(1, 2.0), (2, 1.0)]},
+        marks={"loss": Mark(2, "epoch 2 was kept"), "other": Mark(1, "not drawn")},
+    )
+    page = render(report)
+    parsed(page)
+    for text in ("chosen &lt;without&gt; masks", "IoU &lt;1&gt;", "frame &lt;a&gt;"):
+        assert text in page
+    assert "# card &lt;b&gt;" in page
+    assert "epoch 2 was kept" in page
+    assert "not drawn" not in page
+
+
+def test_marks_beyond_the_curve_are_not_drawn() -> None:
+    (chart,) = charts({"loss/train": [(1, 4.0), (2, 1.0)]}, {"loss": Mark(3, "later")})
+    assert chart.mark is None
+
+
 def test_refusing_disk_is_told(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
     with pytest.raises(ArtifactError, match="a file stands where a folder is needed"):
@@ -132,6 +175,7 @@ def test_refusing_disk_is_told(tmp_path: Path) -> None:
         (0.0, "0.000"),
         (1234, "1\u202f234"),
         (1e-5, "1e-05"),
+        (0.0006265, "0.0006"),
         (1234.5, "1234"),
         (float("nan"), "\u2013"),
         (None, "\u2013"),

@@ -3,6 +3,10 @@
 from weakseg.report.bars import Bar as Bar
 from weakseg.report.bars import Bars as Bars
 from weakseg.report.charts import Mark as Mark
+from weakseg.report.markdown import Document as Document
+from weakseg.report.markdown import Section as Section
+from weakseg.report.markdown import as_markdown as as_markdown
+from weakseg.report.markdown import write_markdown as write_markdown
 from weakseg.report.page import Card as Card
 from weakseg.report.page import PanelRow as PanelRow
 from weakseg.report.page import Plots as Plots

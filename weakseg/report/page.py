@@ -29,6 +29,7 @@ from weakseg.report.sorting import places
 
 REPORT: Final = "report.html"
 _TEMPLATE: Final = "page.html.j2"
+_TINY, _LARGE = 0.001, 100
 
 Cell: TypeAlias = float | int | str | None
 Picture: TypeAlias = npt.NDArray[np.uint8]
@@ -208,7 +209,9 @@ def shown(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
     if isinstance(value, float):
-        return f"{value:.3f}" if 0.001 <= abs(value) < 100 or value == 0 else f"{value:.4g}"
+        if 0 < abs(value) < _TINY:
+            return f"{value:.1g}"
+        return f"{value:.3f}" if abs(value) < _LARGE else f"{value:.4g}"
     return str(value)
 
 

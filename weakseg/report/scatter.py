@@ -11,9 +11,10 @@ from weakseg.report.charts import Point, Tick, ticks
 
 WIDTH: Final = 440.0
 HEIGHT: Final = 300.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 12.0, 46.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60.0, 14.0, 12.0, 46.0
 _LARGEST, _SMALLEST = 9.0, 2.5
 _MANY: Final = 200
+_TEXT_WIDTH, _TEXT_HEIGHT = 64.0, 8.0
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,12 @@ def lay_out_scatter(plot: Scatter) -> ScatterChart:
         x_ticks=[Tick(across(x), _said(x, plot)) for x in _x_ticks(plot, x_low, x_high)],
         y_ticks=[Tick(up(y), f"{y:g}") for y in ticks(*plot.y_range)],
         dots=dots,
-        levels=[_place_level(level, across, up) for level in plot.levels if _is_known(level)],
+        # By turns above and below its line, so that neighbours' texts do not meet.
+        levels=[
+            _place_level(level, across, up, above=place % 2 == 0)
+            for place, level in enumerate(plot.levels)
+            if math.isfinite(level.mean)
+        ],
         path="M" + "L".join(f"{dot.x:g},{dot.y:g}" for dot in dots) if is_joined else "",
         diagonal=((across(low), up(low)), (across(high), up(high))) if plot.diagonal else None,
         is_crowded=len(dots) > _MANY,
@@ -175,7 +181,8 @@ def _ends(plot: Scatter, xs: Sequence[float]) -> tuple[float, float]:
     if plot.log_x:
         return low / 1.5, high * 1.5
     room = 0.05 * (high - low) or 0.05 * abs(high) or 0.5
-    return low - room, high + room
+    # Room beside a share of 0 would show shares below it.
+    return (low - room if low < 0 else max(0.0, low - room)), high + room
 
 
 def _scale(
@@ -211,18 +218,16 @@ def _radius(weight: float | None) -> float:
     return round(_SMALLEST + min(max(weight, 0.0), 1.0) * (_LARGEST - _SMALLEST), 2)
 
 
-def _is_known(level: Level) -> bool:
-    return math.isfinite(level.mean)
-
-
 def _place_level(
-    level: Level, across: Callable[[float], float], up: Callable[[float], float]
+    level: Level, across: Callable[[float], float], up: Callable[[float], float], *, above: bool
 ) -> PlacedLevel:
     start = across(level.start) if math.isfinite(level.start) else _LEFT
     stop = across(level.stop) if math.isfinite(level.stop) else WIDTH - _RIGHT
     y = up(level.mean)
     has_span = math.isfinite(level.low) and math.isfinite(level.high)
     low, high = (up(level.low), up(level.high)) if has_span else (y, y)
-    # Above the line, unless that is outside the chart.
-    above = y - 6 if y - 6 > _TOP + 8 else y + 15
-    return PlacedLevel(start, stop, y, low, high, level.text, (round((start + stop) / 2, 2), above))
+    fits_above, fits_below = y - 6 > _TOP + _TEXT_HEIGHT, y + 15 < HEIGHT - _BOTTOM
+    text_y = y - 6 if (above and fits_above) or not fits_below else y + 15
+    room = _TEXT_WIDTH / 2
+    middle = min(max((start + stop) / 2, _LEFT + room), WIDTH - _RIGHT - room)
+    return PlacedLevel(start, stop, y, low, high, level.text, (round(middle, 2), text_y))
