@@ -107,6 +107,7 @@ def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
                 summary=summary,
                 count=plan.report_frames,
                 config=config,
+                frames=frames,
             )
             work.run.finish(summary)
             _tell(work.run, summary, plan.test_split)
