@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from weakseg.models import TiledInference
 from weakseg.models.instances import FoundInstances, join_instances
+from weakseg.models.instances_frames import find_instances
 from weakseg.models.instances_targets import mean_inside, targets_from_mask, targets_of_batch
 
 
@@ -158,9 +160,52 @@ def test_instances_move_and_stretch_with_their_picture() -> None:
     assert len(one.above(0.5)) == 1
 
 
-def test_joined_instances_stand_by_score() -> None:
+def test_cut_instances_give_way_to_whole_ones() -> None:
+    pieces = found([[0.0, 0, 20, 10], [0.0, 0, 20, 30]], [0.9, 0.4], torch.ones(2, 3, 3))
+    assert pieces.without_repeats().scores.tolist() == pytest.approx([0.9])
+    whole = pieces.without_repeats(is_cut=torch.tensor([True, False]))
+    assert whole.scores.tolist() == pytest.approx([0.4])
+
+
+def test_only_pictures_of_one_size_are_joined() -> None:
     first = found([[0.0, 0, 5, 5], [1.0, 0, 5, 5]], [0.9, 0.2], torch.ones(2, 3, 3))
     second = found([[2.0, 0, 5, 5]], [0.4], torch.ones(1, 3, 3))
-    assert join_instances([first, second]).boxes[:, 0].tolist() == [0, 2, 1]
+    joined = join_instances([first, second])
+    assert joined.boxes[:, 0].tolist() == [0, 1, 2]
+    assert joined.without_repeats(1.0).boxes[:, 0].tolist() == [0, 2, 1]
     with pytest.raises(ValueError, match="one size"):
         join_instances([first, second.resized(10, 10)])
+
+
+class Blocks:
+    """Finds the white blocks of a picture, each as a box with the block's width as score."""
+
+    def instances(self, images: Tensor) -> list[FoundInstances]:
+        results = []
+        for image in images:
+            targets = targets_from_mask((image[0] > 0.5).long())
+            widths = targets.boxes[:, 2] - targets.boxes[:, 0]
+            order = torch.argsort(widths, descending=True)
+            boxes, scores = targets.boxes[order], widths[order] / 1000
+            height, width = image.shape[-2:]
+            cells = torch.ones(len(boxes), 4, 4)
+            results.append(FoundInstances(boxes, scores, cells, height, width))
+        return results
+
+
+def test_a_small_frame_is_shrunk_and_its_boxes_are_not() -> None:
+    frame = np.zeros((64, 128, 3), dtype=np.uint8)
+    frame[16:32, 32:96] = 255
+    found = find_instances(Blocks(), frame, TiledInference(image_size=64, tile_above=2))
+    assert found.boxes.tolist() == [[32, 16, 96, 32]]
+    assert (found.height, found.width) == (64, 128)
+
+
+def test_a_large_frame_is_read_in_tiles_and_each_block_is_found_once() -> None:
+    frame = np.zeros((128, 256, 3), dtype=np.uint8)
+    blocks = [[8, 8, 28, 30], [100, 60, 124, 90], [200, 100, 210, 127]]
+    for x1, y1, x2, y2 in blocks:
+        frame[y1:y2, x1:x2] = 255
+    inference = TiledInference(image_size=64, tile_above=1, batch_size=3)
+    found = find_instances(Blocks(), frame, inference)
+    assert sorted(found.boxes.tolist()) == blocks

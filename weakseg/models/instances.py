@@ -18,7 +18,7 @@ _CELL_EDGE: Final = 0.5
 
 @dataclass(frozen=True)
 class FoundInstances:
-    """The instances found in one picture, the surest first.
+    """The instances found in one picture.
 
     Args:
         boxes: (N, 4) float32, x1, y1, x2, y2 in pixels of the picture.
@@ -76,11 +76,17 @@ class FoundInstances:
         shift = self.boxes.new_tensor([column, row, column, row])
         return FoundInstances(self.boxes + shift, self.scores, self.cells, height, width)
 
-    def without_repeats(self, overlap: float = _SAME_PLUME) -> FoundInstances:
-        """Drop every instance whose box lies mostly in that of a surer one, or holds most of it.
+    def without_repeats(
+        self, overlap: float = _SAME_PLUME, *, is_cut: Tensor | None = None
+    ) -> FoundInstances:
+        """Drop every instance whose box lies mostly in that of a better one, or holds most of it.
+
+        Better are whole instances before cut ones, then surer before less sure ones. The rest
+        comes in the order of its scores.
 
         Args:
             overlap: Share of the smaller box from which two are the same, in [0, 1].
+            is_cut: (N,) bool, whether an instance goes on beyond what was seen; None: none does.
         """
         check_in_unit(overlap=overlap)
         low = torch.maximum(self.boxes[:, None, :2], self.boxes[None, :, :2])
@@ -88,12 +94,15 @@ class FoundInstances:
         shared = (high - low).clamp(min=0).prod(dim=2)
         area = (self.boxes[:, 2:] - self.boxes[:, :2]).prod(dim=1)
         share = shared / torch.minimum(area[:, None], area[None, :]).clamp(min=1e-6)
-        order = torch.argsort(self.scores, descending=True, stable=True).tolist()
+        surest = torch.argsort(self.scores, descending=True, stable=True)
+        if is_cut is not None:
+            surest = surest[torch.argsort(is_cut[surest].long(), stable=True)]
         kept: list[int] = []
-        for index in order:
+        for index in surest.tolist():
             if not kept or float(share[index, kept].max()) <= overlap:
                 kept.append(index)
-        return self._chosen(torch.tensor(kept, dtype=torch.int64, device=self.boxes.device))
+        chosen = torch.tensor(sorted(kept), dtype=torch.int64, device=self.boxes.device)
+        return self._chosen(chosen[torch.argsort(-self.scores[chosen], stable=True)])
 
     def cpu(self) -> FoundInstances:
         """Give the same instances on the CPU, in single precision."""
@@ -109,7 +118,7 @@ class FoundInstances:
 
 
 def join_instances(parts: Sequence[FoundInstances]) -> FoundInstances:
-    """Put the instances of pictures of one size together, the surest first.
+    """Put the instances of pictures of one size together, in their order.
 
     Raises:
         ValueError: If there are none, or their pictures differ in size.
@@ -118,11 +127,10 @@ def join_instances(parts: Sequence[FoundInstances]) -> FoundInstances:
     if len(sizes) != 1:
         raise ValueError(f"instances to join must be of pictures of one size, got {sorted(sizes)}")
     ((height, width),) = sizes
-    scores = torch.cat([part.scores for part in parts])
-    order = torch.argsort(scores, descending=True, stable=True)
-    boxes = torch.cat([part.boxes for part in parts])[order]
-    cells = torch.cat([part.cells for part in parts])[order]
-    return FoundInstances(boxes, scores[order], cells, height, width)
+    boxes, scores, cells = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("boxes", "scores", "cells")
+    )
+    return FoundInstances(boxes, scores, cells, height, width)
 
 
 def _paste(onto: Tensor, cells: Tensor, box: Tensor) -> None:
