@@ -1,0 +1,305 @@
+"""Videos and streams are segmented as they come, can be stopped, and go on to the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from doors import Chain, Doors
+from torch import Tensor, nn
+
+from weakseg.arrays import FrameArray
+from weakseg.data.video import VideoFrame, read_video, write_video
+from weakseg.models import TiledInference
+from weakseg.plans import AlarmPlan, PredictPlan, SmoothingPlan
+from weakseg.stages import video as stage
+from weakseg.stages.alarms import AlarmList
+from weakseg.stages.prediction_rows import RowFiles
+from weakseg.stages.prediction_settings import Reader
+from weakseg.stages.video_record import Smoother
+from weakseg.training import StopFlag
+
+pytest.importorskip("av")
+
+COUNT, STEP = 24, 0.25
+
+
+class Brightness(nn.Module):
+    """What is brighter than 60 % is smoke."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(40.0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        smoke = self.scale * (images.mean(dim=1, keepdim=True) - 0.6)
+        return torch.cat([torch.zeros_like(smoke), smoke], dim=1)
+
+
+def sky(rows_of_smoke: int) -> FrameArray:
+    pixels = np.full((64, 64, 3), 80, np.uint8)
+    pixels[:rows_of_smoke] = 230
+    return pixels
+
+
+def footage() -> Iterator[VideoFrame]:
+    """6 seconds: smoke comes after 2 and goes after 4."""
+    for i in range(COUNT):
+        yield VideoFrame(i, STEP * i, sky(32 if 8 <= i < 16 else 0))
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    write_video(tmp_path / "camera" / "a.mp4", footage())
+    return tmp_path / "camera" / "a.mp4"
+
+
+@pytest.fixture
+def reader() -> Reader:
+    inference = TiledInference(image_size=64, flip=False)
+    return Reader(Brightness().eval(), inference, threshold=0.5, fingerprint="f")
+
+
+def make_work(output: Path, reader: Reader, *, is_same: bool = False, **options: Any) -> Any:
+    plan = PredictPlan(
+        run="run",
+        source="camera",
+        output=str(output),
+        alarm=AlarmPlan(on_share=0.3, off_share=0.1, min_seconds=0.5, hold_seconds=0.5),
+        **{"smoothing": SmoothingPlan(0.5), **options},
+    )
+    return stage.VideoWork(plan, reader, output, AlarmList(output), StopFlag(), is_same)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_rows_masks_alarms_and_overlay(video: Path, reader: Reader, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    work = make_work(out, reader, smoothing=SmoothingPlan(0), video=True)
+    assert stage.predict_video(video, "a.mp4", work) == ""
+    rows = table(out / "a.mp4" / "predictions.csv")
+    assert [int(row["frame"]) for row in rows] == list(range(COUNT))
+    shares = np.array([float(row["smoke_share"]) for row in rows])
+    np.testing.assert_allclose(shares, [0.5 if 8 <= i < 16 else 0 for i in range(COUNT)], atol=0.02)
+    lines = (out / "a.mp4" / "predictions.jsonl").read_text().splitlines()
+    for line, row in zip(map(json.loads, lines), rows, strict=True):
+        assert line["seconds"] == float(row["seconds"])
+        assert line["smoke_share"] == float(row["smoke_share"])
+        assert line["alarm"] == row["alarm"]
+    (alarm,) = table(out / "alarms.csv")
+    assert (alarm["source"], alarm["state"]) == ("a.mp4", "ended")
+    assert float(alarm["start_seconds"]) == pytest.approx(2, abs=0.01)
+    assert float(alarm["end_seconds"]) == pytest.approx(3.75, abs=0.01)
+    assert len(list((out / "a.mp4" / "masks").iterdir())) == COUNT
+    drawn = list(read_video(out / "a.mp4" / "overlay.mp4"))
+    assert len(drawn) == COUNT
+    # The edge is red while there is an alarm, and grey before.
+    red, green, _ = drawn[12].pixels[40, 0].astype(int)
+    assert red - green > 60
+    red, green, _ = drawn[3].pixels[40, 0].astype(int)
+    assert abs(red - green) < 20
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.5])
+@pytest.mark.parametrize("ending", ["asked", "killed"])
+def test_stopped_video_goes_on_to_the_same_bytes(
+    video: Path, reader: Reader, tmp_path: Path, smoothing: float, ending: str
+) -> None:
+    options: dict[str, Any] = {"smoothing": SmoothingPlan(smoothing), "video": True}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    stage.predict_video(video, "a.mp4", make_work(whole, reader, **options))
+    work = make_work(parts, reader, **options)
+    seen = 0
+
+    def interrupted(self: Reader, frame: FrameArray) -> Any:
+        nonlocal seen
+        seen += 1
+        if seen == 11:
+            if ending == "killed":
+                raise KeyboardInterrupt
+            work.stop.set()
+        return reader.scores(frame)
+
+    impatient = type("Impatient", (Reader,), {"scores": interrupted})
+    held = impatient(reader.model, reader.inference, reader.threshold, reader.fingerprint)
+    object.__setattr__(work, "reader", held)
+    if ending == "killed":
+        with pytest.raises(KeyboardInterrupt):
+            stage.predict_video(video, "a.mp4", work)
+        with (parts / "a.mp4" / "predictions.jsonl").open("a") as file:
+            file.write('{"frame": 1')
+    else:
+        stage.predict_video(video, "a.mp4", work)
+        assert len(table(parts / "a.mp4" / "predictions.csv")) == 11
+    assert not (parts / "a.mp4" / "overlay.mp4").exists()
+    reads = count_reads(reader)
+    stage.predict_video(video, "a.mp4", make_work(parts, reads, is_same=True, **options))
+    # A killed command has not saved the average over time: with it, the video starts again.
+    left = COUNT if ending == "killed" and smoothing else COUNT - (10 if ending == "killed" else 11)
+    assert reads.model.calls == left
+    assert contents(parts) == contents(whole)
+
+
+def count_reads(reader: Reader) -> Any:
+    class Counting(nn.Module):
+        calls = 0
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = reader.model
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.calls += 1
+            found: Tensor = self.inner(images)
+            return found
+
+    return Reader(Counting(), reader.inference, reader.threshold, reader.fingerprint)
+
+
+def test_finished_video_is_left_alone_but_for_its_alarms(
+    video: Path, reader: Reader, tmp_path: Path
+) -> None:
+    stage.predict_video(video, "a.mp4", make_work(tmp_path / "out", reader))
+    before = contents(tmp_path / "out")
+    reads = count_reads(reader)
+    stage.predict_video(video, "a.mp4", make_work(tmp_path / "out", reads, is_same=True))
+    assert contents(tmp_path / "out") == before
+    other = make_work(tmp_path / "out", reads, is_same=True)
+    other.plan.alarm.on_share = other.plan.alarm.off_share = 0.9
+    stage.predict_video(video, "a.mp4", other)
+    assert table(tmp_path / "out" / "alarms.csv") == []
+    assert {row["alarm"] for row in table(tmp_path / "out" / "a.mp4" / "predictions.csv")} == {
+        "quiet"
+    }
+    assert reads.model.calls == 0
+    write_video(video, (VideoFrame(i, i, sky(0)) for i in range(3)))
+    stage.predict_video(video, "a.mp4", make_work(tmp_path / "out", reads, is_same=True))
+    assert reads.model.calls == 3
+
+
+def test_length_may_be_limited_and_extended(video: Path, reader: Reader, tmp_path: Path) -> None:
+    for seconds, rows in ((2, 4), (2, 4), (5, 10), (None, 12)):
+        options: dict[str, Any] = {"max_seconds": seconds, "frame_step": 2}
+        work = make_work(tmp_path / "out", reader, is_same=rows > 4, **options)
+        stage.predict_video(video, "a.mp4", work)
+        assert len(table(tmp_path / "out" / "a.mp4" / "predictions.csv")) == rows
+
+
+def test_truncated_video_is_named_each_time(video: Path, reader: Reader, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (COUNT, 64, 64, 3), np.uint8)
+    write_video(video, (VideoFrame(i, STEP * i, noise[i]) for i in range(COUNT)))
+    content = video.read_bytes()
+    video.write_bytes(content[: len(content) * 8 // 10])
+    for is_same in (False, True):
+        work = make_work(tmp_path / "out", reader, is_same=is_same)
+        complaint = stage.predict_video(video, "a.mp4", work)
+        assert "a.mp4" in complaint
+    assert 0 < len(table(tmp_path / "out" / "a.mp4" / "predictions.csv")) < COUNT
+
+
+def test_frames_are_not_kept(video: Path, reader: Reader, tmp_path: Path) -> None:
+    kept: list[weakref.ref[Any]] = []
+    most = 0
+
+    class Watching(Reader):
+        def scores(self, frame: FrameArray) -> Any:
+            nonlocal most
+            kept.append(weakref.ref(frame))
+            most = max(most, sum(ref() is not None for ref in kept))
+            return super().scores(frame)
+
+    watching = Watching(reader.model, reader.inference, reader.threshold, reader.fingerprint)
+    stage.predict_video(video, "a.mp4", make_work(tmp_path / "out", watching, pictures=True))
+    assert len(kept) == COUNT
+    # The one that is read, and the one before, which the loop's variable still holds.
+    assert most <= 2
+
+
+def test_average_over_time_follows_the_clock() -> None:
+    smoother = Smoother(2.0)
+    first, second = np.zeros((2, 2), np.float32), np.ones((2, 2), np.float32)
+    assert (smoother(first, 0.0) == 0).all()
+    np.testing.assert_allclose(smoother(second, 1.0), 1 - np.exp(-0.5), rtol=1e-5)
+    # A step in two halves is the same as in one.
+    halves = Smoother(2.0)
+    for scores, seconds in ((first, 0.0), (second, 0.5), (second, 1.0)):
+        found = halves(scores, seconds)
+    np.testing.assert_allclose(found, 1 - np.exp(-0.5), rtol=1e-5)
+    assert (smoother(np.ones((3, 3), np.float32), 1.1) == 1).all()
+    assert Smoother(0)(second, 5.0) is second
+
+
+def test_half_written_rows_are_dropped(tmp_path: Path) -> None:
+    with RowFiles(tmp_path, ("image", "smoke_share")) as files:
+        files.start()
+        for name in ("a,b.png", "ü.png"):
+            files.append({"image": name, "smoke_share": 0.25, "bytes": 3})
+        # Flushed: another program can read along.
+        assert len(table(tmp_path / "predictions.csv")) == 2
+    with (tmp_path / "predictions.jsonl").open("a") as file:
+        file.write('{"image": "c.png", "smo')
+    rows = RowFiles(tmp_path, ("image", "smoke_share")).read()
+    assert [row["image"] for row in rows] == ["a,b.png", "ü.png"]
+
+
+# ---- by the command
+
+
+def test_folder_of_pictures_and_videos(
+    doors: Doors, chain: Chain, tiny_folder: Path, video: Path, tmp_path: Path
+) -> None:
+    shutil.copy(tiny_folder / "scene6_0.png", video.parent / "p.png")
+    (video.parent / "broken.mp4").write_bytes(b"no video")
+    given = (f"run={chain.run_of('stage3')}", "source=camera", "output=out", "hardware.threads=1")
+    for _ in range(2):
+        done = doors.run("predict", *given, "every_seconds=1", cwd=tmp_path)
+        assert "1 of 2 videos could not be read to the end" in done.sentence
+        assert "broken.mp4" in done.sentence
+    out = tmp_path / "out"
+    assert [row["image"] for row in table(out / "predictions.csv")] == ["p.png"]
+    rows = table(out / "a.mp4" / "predictions.csv")
+    assert [float(row["seconds"]) for row in rows] == [0, 1, 2, 3, 4, 5]
+    assert (out / "alarms.csv").exists()
+    assert not (out / "a.mp4" / "masks").exists()
+    assert not (out / "broken.mp4").exists()
+    sentence = doors.run("predict", *given, "cut=0.123", cwd=tmp_path).sentence
+    assert "cut: was" in sentence
+    assert "every_seconds" in sentence
+    assert "overwrite=true" in sentence
+    assert table(out / "a.mp4" / "predictions.csv") == rows
+
+
+def test_pictures_that_are_done_are_not_done_again(
+    doors: Doors, chain: Chain, tiny_folder: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "new"
+    source.mkdir()
+    for name in ("scene6_0.png", "scene7_0.png"):
+        shutil.copy(tiny_folder / name, source / name)
+    given = (f"run={chain.run_of('stage3')}", "source=new", "output=out")
+    doors.must("predict", *given, cwd=tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "masks").iterdir()}
+    shutil.copy(tiny_folder / "scene6_1.png", source / "scene6_1.png")
+    doors.must("predict", *given, cwd=tmp_path)
+    rows = table(tmp_path / "out" / "predictions.csv")
+    assert [row["image"] for row in rows] == ["scene6_0.png", "scene6_1.png", "scene7_0.png"]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
