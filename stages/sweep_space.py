@@ -83,7 +83,9 @@ class Number:
         if self.distribution == "int_uniform":
             return tuple(range(int(self.low), int(self.high) + 1))
         if self.distribution == "q_uniform":
-            return tuple(self._rounded(x) for x in np.arange(self.low, self.high, self.step))
+            every = np.arange(self.low, self.high, self.step)
+            whole = self.is_whole and float(self.low).is_integer()
+            return tuple(round(float(x)) if whole else float(f"{x:.12g}") for x in every)
         return None
 
     def draw(self, rng: np.random.Generator) -> Value:

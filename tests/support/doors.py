@@ -126,6 +126,7 @@ class Doors:
         cwd: Path,
         accident: Accident | None = None,
         file_limit: int | None = None,
+        python: Path | None = None,
     ) -> Done:
         """Run `python -m weakseg.COMMAND ARGUMENTS` in `cwd` to its end.
 
@@ -135,6 +136,7 @@ class Doors:
             cwd: Where it starts.
             accident: What happens to it.
             file_limit: Bytes that no file of it may exceed.
+            python: The program it takes for Python when it starts commands itself.
         """
         told = self._folder / f"{next(self._numbers)}"
         order = {
@@ -143,6 +145,7 @@ class Doors:
             "cwd": str(cwd),
             "accident": None if accident is None else vars(accident),
             "file_limit": file_limit,
+            "python": None if python is None else str(python),
             "told": str(told),
         }
         assert self._server.stdin is not None
@@ -230,6 +233,7 @@ def obey(order: dict[str, Any]) -> None:
     if order["file_limit"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_limit"], order["file_limit"]))
     os.chdir(order["cwd"])
+    sys.executable = order["python"] or sys.executable
     sys.argv = [order["command"], *order["arguments"]]
     code = 1
     try:

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +146,14 @@ def test_ranges_are_checked() -> None:
         SyntheticSource("x", scenes=5)
     with pytest.raises(ValueError, match="size must be at least 32"):
         SyntheticSource("x", size=31)
+
+
+def test_two_commands_draw_one_folder_together(tmp_path: Path) -> None:
+    sources = [
+        SyntheticSource(str(tmp_path / "drawn"), scenes=6, frames_per_scene=1, size=32)
+        for _ in range(2)
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda source: source.make(), sources)
+    assert first == second
+    assert len(sources[0].frames()) == 6

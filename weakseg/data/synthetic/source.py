@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
 import logging
@@ -10,6 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -108,9 +110,16 @@ class SyntheticSource:
             ArtifactError: If the disk refuses.
         """
         index = self.base / INDEX_FILE
-        self._claim()
         if index.is_file():
+            self._claim()
             return index
+        with disk_errors(self.base):
+            self.base.mkdir(parents=True, exist_ok=True)
+        with _alone(self.base):
+            self._claim()
+            return index if index.is_file() else self._draw(index, watch=watch)
+
+    def _draw(self, index: Path, *, watch: Watch | None) -> Path:
         casts = cast_scenes(
             scenes=self.scenes, frames_per_scene=self.frames_per_scene, seed=self.seed
         )
@@ -174,6 +183,20 @@ class SyntheticSource:
                 row = (frame, label, cast.name, cast.split, cast.name, mask, opacity)
                 writer.writerow((*row, int(cast.has_chimney)))
         return text.getvalue()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from drawing into a folder: they wait, and find it drawn."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:  # Some network disks know no locks.
+            log.warning("%s cannot be locked (%s): let one command draw at a time", folder, error)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _write_shots(drafts: Path, shots: Iterator[Shot]) -> None:
