@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -24,8 +25,11 @@ from weakseg.models import SegmentationModel
 from weakseg.plans import LearningPlan
 from weakseg.stages.optimisers import with_faster_head
 from weakseg.stages.scores import frame_score, mask_path
-from weakseg.training import FitResult, FitSettings, StopFlag, fit
+from weakseg.training import FitResult, FitSettings, NoisyMasks, StopFlag, fit
 from weakseg.training.fit import OnLog, Validate
+
+_UNLABELLED: Final = 2
+"""Drawn like a label of its own, so that frames with masks are not lost among those without."""
 
 
 def list_items(
@@ -53,7 +57,9 @@ def list_items(
             continue
         if frame.label == SMOKE:
             weight = None if weights is None else weights / f"{frame.id}.png"
-            items.append(SegmentationItem(frame, mask_path(folder, frame.id), weight))
+            items.append(
+                SegmentationItem(frame, mask_path(folder, frame.id), weight, is_noisy=True)
+            )
         else:
             items.append(SegmentationItem(frame, None))
     return items
@@ -70,11 +76,15 @@ def fit_segmenter(
     on_log: OnLog,
     stop: StopFlag,
     monitor: str | None = "selection",
+    noise: NoisyMasks | None = None,
 ) -> FitResult:
     """Fit the segmenter to the masks of `items`, smoke and smoke-free frames equally often.
 
+    Frames without any label of their pixels come as often as each of those.
+
     Checkpoints and figures go to `folder`, from where an interrupted training goes on. Afterwards
     the segmenter holds the best epoch by the figure `monitor` of `validate`, or the last by None.
+    `noise` says what to believe of masks that may be wrong; None believes them.
     """
     settings: FitSettings = plan.fit
     return fit(
@@ -87,10 +97,10 @@ def fit_segmenter(
             len(items),
             seed=seed,
             batch_size=settings.batch_size,
-            balance=[item.frame.label for item in items],
+            balance=[_UNLABELLED if item.is_unlabelled else item.frame.label for item in items],
             drop_last=True,
         ),
-        step_loss=functools.partial(step_loss, plan.loss, segmenter),
+        step_loss=functools.partial(step_loss, plan.loss, segmenter, noise),
         validate=validate,
         monitor=monitor,
         settings=settings,
@@ -98,40 +108,53 @@ def fit_segmenter(
         on_log=on_log,
         stop=stop,
         log_path=folder.metrics_path,
+        companion=noise,
     )
 
 
 def step_loss(
     loss: Callable[..., dict[str, Tensor]],
     segmenter: SegmentationModel,
+    noise: NoisyMasks | None,
     model: nn.Module,
     batch: dict[str, Tensor],
 ) -> dict[str, Tensor]:
     """Give the losses of a batch by name; "loss" is what training makes small.
 
     A network with side outputs adds what it makes of them, by name; one that learns by itself
-    takes the masks and gives all its losses.
+    takes the masks, and the instances if they are known, and gives all its losses.
 
     Args:
         loss: Of logits, mask, weight and images.
         segmenter: The bare network, which says what it can do.
+        noise: What to believe of masks that may be wrong; None believes them.
         model: The same network, as training wraps it.
         batch: As `SegmentationData` gives it.
     """
     image, mask, weight = batch["image"], batch["mask"], batch["weight"]
     if segmenter.learns_itself:
-        own: dict[str, Tensor] = model(image, mask=mask, weight=weight)
+        known = {"instances": batch["instances"]} if "instances" in batch else {}
+        own: dict[str, Tensor] = model(image, mask=mask, weight=weight, **known)
         return own
-    if not segmenter.has_sides:
-        return loss(model(image), mask, weight=weight, images=image)
-    logits, sides = model(image, with_sides=True)
+    sides: dict[str, Tensor] = {}
+    if segmenter.has_sides:
+        logits, sides = model(image, with_sides=True)
+    else:
+        logits = model(image)
+    told: dict[str, Tensor] = {}
+    if noise is not None:
+        mask, told = noise.target(logits, batch)
     parts = loss(logits, mask, weight=weight, images=image)
-    extra = segmenter.side_loss(sides, mask, weight)
+    extra = segmenter.side_loss(sides, mask, weight) if segmenter.has_sides else {}
+    if noise is not None:
+        extra |= noise.agreement(logits, batch)
     twice = parts.keys() & extra.keys()
     if twice:
         raise ValueError(f"the network and its loss both name {', '.join(sorted(twice))}")
+    if not extra:
+        return {**parts, **told}
     whole = torch.stack([parts["loss"], *extra.values()]).sum()
-    return {**parts, **extra, "loss": whole}
+    return {**parts, **extra, **told, "loss": whole}
 
 
 def validate_by_labels(

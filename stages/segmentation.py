@@ -26,6 +26,7 @@ from weakseg.metrics import auroc
 from weakseg.models import SegmentationModel, TiledInference, save_weights
 from weakseg.plans import Stage3Plan
 from weakseg.refine import EvidenceStatistics, ThresholdChoice
+from weakseg.stages.doubt import noise_of
 from weakseg.stages.learning import fit_segmenter, validate_by_labels
 from weakseg.stages.measuring import Evaluation, evaluate_split, iou_against_masks, oracle_threshold
 from weakseg.stages.pages import segmentation_page
@@ -47,7 +48,7 @@ from weakseg.stages.supervision import (
     training_items,
 )
 from weakseg.stages.work import Work, at_work, require_both_labels, settle_hardware
-from weakseg.training import track
+from weakseg.training import NoisyMasks, track
 from weakseg.training.fit import Validate
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,12 @@ def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
     for split in ("train", "val"):
         require_both_labels(frames, split)
     segmenter = build_segmenter(plan, teaching)
+    noise = noise_of(plan.supervision, precision=plan.fit.precision)
+    if noise is not None and segmenter.learns_itself:
+        raise ValueError(
+            f"{type(segmenter).__name__} learns by itself: leave supervision.trim_share, "
+            "correction_confidence and consistency_weight out"
+        )
     inputs = teaching.inputs | {"weights": segmenter.weights_sha256 or "none"}
     with at_work(plan, config, kind="stage3", inputs=inputs, data=teaching.data) as work:
         if not work.run.is_complete:
@@ -73,7 +80,7 @@ def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
             write_segmenter(work.run, segmenter)
             write_json(work.run.path / INFERENCE, plan.inference.settings())
             if plan.trained is None:
-                train_segmenter(plan, segmenter, teaching, work)
+                train_segmenter(plan, segmenter, teaching, noise, work)
             else:
                 inherit(plan, work.run)
                 save_weights(work.run.path / BEST, segmenter)
@@ -134,7 +141,11 @@ def build_segmenter(plan: Stage3Plan, teaching: Teaching) -> SegmentationModel:
 
 
 def train_segmenter(
-    plan: Stage3Plan, segmenter: SegmentationModel, teaching: Teaching, work: Work
+    plan: Stage3Plan,
+    segmenter: SegmentationModel,
+    teaching: Teaching,
+    noise: NoisyMasks | None,
+    work: Work,
 ) -> None:
     """Fit the segmenter to the masks of the training split."""
     fit_segmenter(
@@ -147,6 +158,7 @@ def train_segmenter(
         folder=work.run,
         on_log=work.log_row,
         stop=work.stop,
+        noise=noise,
     )
 
 

@@ -32,11 +32,12 @@ from weakseg.data import (
 )
 from weakseg.data.labelling import labelled_first
 from weakseg.data.threads import map_threads
-from weakseg.data.truth import masks_of, read_mask
+from weakseg.data.truth import instances_of, masks_of, read_mask
 from weakseg.errors import DataError
 from weakseg.labels import SMOKE
 from weakseg.plans import Stage3Plan, SupervisionPlan
 from weakseg.stages.ablation_frames import masks_by_name
+from weakseg.stages.doubt import check_doubts, doubt
 from weakseg.stages.scores import mask_path
 from weakseg.stages.work import Work, find_run, frames_of
 from weakseg.training import track
@@ -45,7 +46,7 @@ log = logging.getLogger(__name__)
 
 SUPERVISION: Final = "supervision.json"
 MODES: Final = ("weak", "full", "mixed")
-REAL, PSEUDO, LABEL = "mask", "pseudo-mask", "label"
+REAL, PSEUDO, LABEL, NOBODY = "mask", "pseudo-mask", "label", "nobody"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Teaching:
         data: Settings of their source.
         pseudo: The stage-2 run whose pseudo-masks teach, or that knows the frames; None without.
         real: Id of each frame whose real mask teaches -> that mask.
-        digests: Id of each of those -> SHA-256 of the mask's file.
+        digests: Id of each of those -> SHA-256 of the mask's file, and of its instances' if known.
+        instances: Id of each of those whose instances are known -> their PNG.
     """
 
     plan: SupervisionPlan
@@ -67,6 +69,7 @@ class Teaching:
     pseudo: FinishedRun | None
     real: Mapping[str, Path] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
+    instances: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -102,7 +105,12 @@ def open_teaching(plan: Stage3Plan) -> Teaching:
         return Teaching(wanted, frames, data, pseudo)
     real = _real_masks(wanted, frames, data)
     digests = dict(zip(real, map_threads(sha256_of, real.values()), strict=True))
-    return Teaching(wanted, frames, data, pseudo, real, digests)
+    # A folder of masks takes the place of the index's, so that its instances are others.
+    known = instances_of(data) if wanted.masks is None else {}
+    instances = {f.id: known[f.path] for f in frames if f.id in real and f.path in known}
+    for name, digest in zip(instances, map_threads(sha256_of, instances.values()), strict=True):
+        digests[name] += f" {digest}"
+    return Teaching(wanted, frames, data, pseudo, real, digests, instances)
 
 
 def _check(wanted: SupervisionPlan) -> None:
@@ -110,6 +118,7 @@ def _check(wanted: SupervisionPlan) -> None:
     check_in_unit(**{"supervision.fraction": wanted.fraction})
     check_positive(**{"supervision.fraction": wanted.fraction})
     check_at_least(0, **{"supervision.seed": wanted.seed})
+    check_doubts(wanted)
 
 
 def _origin(plan: Stage3Plan) -> tuple[FinishedRun | None, FrameSource | None]:
@@ -156,9 +165,12 @@ def training_items(teaching: Teaching, work: Work) -> list[SegmentationItem]:
     shown = _lay_out(teaching, folder, work)
     items, teachers = assign(teaching, folder, shown)
     _refuse_nothing(teaching, items)
+    items = doubt(items, teaching.plan, teaching.pseudo, folder, work)
     write_json(work.run.path / SUPERVISION, record(teaching, teachers))
     counts = Counter(teachers.values())
-    told = ", ".join(f"{counts[who]} by {who}" for who in (REAL, PSEUDO, LABEL) if counts[who])
+    told = ", ".join(
+        f"{counts[who]} by {who}" for who in (REAL, PSEUDO, LABEL, NOBODY) if counts[who]
+    )
     log.info("learn from %d frames: %s", len(items), told)
     return items
 
@@ -171,7 +183,8 @@ def assign(
     A training frame labelled smoke-free is background everywhere, whatever the classifier thought
     and whatever a mask says. A frame labelled smoke teaches its real mask if that was drawn, else
     its pseudo-mask if that may teach, and is left out if the mask is empty: label and mask then
-    contradict each other, and where its smoke is, nobody knows.
+    contradict each other, and where its smoke is, nobody knows. With agreement to a teacher such
+    frames come along, all their pixels ignored.
 
     Args:
         teaching: What there is to learn from.
@@ -191,13 +204,17 @@ def assign(
         if frame.label != SMOKE:
             teachers[frame.id] = LABEL
             items.append(SegmentationItem(frame, None))
-        elif frame.id in teaching.real:
-            if frame.id in shown:
-                teachers[frame.id] = REAL
-                items.append(SegmentationItem(frame, mask_path(folder, frame.id)))
-        elif pseudo is not None and frame.id in kept:
+        elif frame.id in shown:
+            teachers[frame.id] = REAL
+            seen = teaching.instances.get(frame.id)
+            own = mask_path(folder, frame.id)
+            items.append(SegmentationItem(frame, own, instances_path=seen))
+        elif pseudo is not None and frame.id in kept and frame.id not in teaching.real:
             teachers[frame.id] = PSEUDO
-            items.append(SegmentationItem(frame, mask_path(pseudo, frame.id)))
+            items.append(SegmentationItem(frame, mask_path(pseudo, frame.id), is_noisy=True))
+        elif teaching.plan.consistency_weight > 0:
+            teachers[frame.id] = NOBODY
+            items.append(SegmentationItem(frame, None, is_unlabelled=True))
     return items, teachers
 
 
@@ -245,6 +262,7 @@ def record(teaching: Teaching, teachers: Mapping[str, str]) -> dict[str, Any]:
         "scenes_with_mask": len({f.scene for f in real}),
         "frames_with_pseudo_mask": counts[PSEUDO],
         "smoke_free_frames": counts[LABEL],
+        "frames_without_labels": counts[NOBODY],
         "smoke_frames_left_out": sum(f.id not in teachers for f in smoky),
         "share_with_mask": len(real) / len(smoky) if smoky else 0.0,
         "frames": [

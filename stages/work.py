@@ -14,7 +14,7 @@ import torch
 from weakseg.artifacts import FinishedRun, RunFolder, latest_run, load_run
 from weakseg.data import Frame, dataset_fingerprint
 from weakseg.errors import ArtifactError, DataError
-from weakseg.plans import HardwarePlan, RunPlan
+from weakseg.plans import HardwarePlan, RunPlan, SupervisionPlan
 from weakseg.tracking import Tracker
 from weakseg.training import Interrupted, StopFlag
 
@@ -131,9 +131,19 @@ def what_counts(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_unused(supervision: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out where real masks lie, for they count by content, and how none were drawn."""
-    unused = {"masks", *(("fraction", "seed") if supervision["mode"] == "weak" else ())}
-    return {key: value for key, value in supervision.items() if key not in unused}
+    """Keep the mode and what is not off; where real masks lie does not count, but what is in them.
+
+    What is off changes nothing, so that settings to come leave earlier runs as they are.
+    """
+    off = vars(SupervisionPlan())
+    unused = {"masks"}
+    if supervision["mode"] == "weak" or supervision["fraction"] == off["fraction"]:
+        unused |= {"fraction", "seed"}
+    return {
+        key: value
+        for key, value in supervision.items()
+        if key == "mode" or (key not in unused and value != off[key])
+    }
 
 
 def _prune(node: Any) -> Any:

@@ -176,3 +176,35 @@ def test_a_damaged_frame_is_one_sentence_from_workers_too(
 def test_ranges_are_checked(values: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Augmentation(**values)
+
+
+def test_a_frame_nobody_knows_is_ignored_everywhere(tmp_path: Path) -> None:
+    item = replace(_marked_item(tmp_path), mask_path=None, is_unlabelled=True)
+    found = SegmentationData([item, _marked_item(tmp_path)], image_size=32)
+    assert (found[0]["mask"] == 255).all()
+    assert not found[0]["noisy"]
+    assert "instances" not in found[0]
+
+
+def test_instances_move_with_their_frame_and_are_0_where_unknown(tmp_path: Path) -> None:
+    """Numbers above 255 come through; a frame without them is told to know none."""
+    numbers = np.zeros((48, 64), np.uint16)
+    numbers[10:40, 20:30], numbers[10:40, 30:50] = 7, 40_000
+    Image.fromarray(numbers).save(tmp_path / "i.png")
+    item = replace(_marked_item(tmp_path), instances_path=tmp_path / "i.png")
+    varied = replace(STILL, flip=0.5, crop_scale_min=0.4, rotation_degrees=15)
+    data = SegmentationData([item, _marked_item(tmp_path)], image_size=64, augment=varied)
+    for epoch in range(6):
+        found = data[(epoch, 0)]
+        assert set(found["instances"].unique().tolist()) <= {0, 7, 40_000}
+        assert torch.equal(found["instances"] > 0, found["mask"] == 1)
+    unknown = data[(0, 1)]["instances"]
+    assert unknown.dtype == torch.int64
+    assert (unknown == 0).all()
+
+
+def test_instances_of_another_size_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((9, 9), np.uint16)).save(tmp_path / "i.png")
+    item = replace(_marked_item(tmp_path), instances_path=tmp_path / "i.png")
+    with pytest.raises(DataError, match="covers 9x9 pixels but its frame 48x64"):
+        SegmentationData([item], image_size=32)[0]

@@ -7,6 +7,7 @@ from weakseg.losses import (
     ClassificationLoss,
     SegmentationLoss,
     bce_with_balance,
+    dense_crf_loss,
     segmentation_loss,
 )
 
@@ -62,10 +63,30 @@ def test_gate_lets_sure_pixels_be() -> None:
     assert float(gated(logits, mask, images=images)["energy"]) < 0
 
 
+def test_smoothing_and_normalisation_reach_the_losses() -> None:
+    logits, mask, images = segmentation_batch()
+    found = SegmentationLoss(label_smoothing=0.3)(logits, mask, images=images)["loss"]
+    torch.testing.assert_close(found, segmentation_loss(logits, mask, label_smoothing=0.3))
+    settings = {"energy_weight": 1e-6, "sigma_xy_pixels": 5.0, "energy_scale": 1.0}
+    paper = SegmentationLoss(energy_normalisation="none", **settings)(logits, mask, images=images)
+    roi = torch.tensor([1.0, 0.0])[:, None, None].expand(2, 16, 20)
+    expected = dense_crf_loss(
+        logits.softmax(1),
+        255 * images,
+        roi,
+        sigma_xy_pixels=5.0,
+        scale=1.0,
+        normalisation="none",
+    )
+    torch.testing.assert_close(paper["energy"], 1e-6 * expected)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
         {"dice_weight": -1.0},
+        {"label_smoothing": 1.5},
+        {"energy_normalisation": "both"},
         {"energy_weight": -0.1},
         {"energy_scale": 0.0},
         {"energy_weight": 1, "energy_gate": "ajar"},

@@ -130,3 +130,32 @@ def test_shapes_and_settings_are_checked(logits: Tensor, mask: Tensor) -> None:
         segmentation_loss(logits, mask, dice_weight=-1)
     with pytest.raises(ValueError, match="class_weights must have shape"):
         segmentation_loss(logits, mask, class_weights=[1.0])
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.6])
+def test_smoothing_spreads_the_target_over_the_classes(
+    logits: Tensor, mask: Tensor, smoothing: float
+) -> None:
+    logs = logits.log_softmax(1)
+    each = []
+    for n, y, x in (mask != IGNORE).nonzero().tolist():
+        own = logs[n, mask[n, y, x], y, x]
+        each.append(-(1 - smoothing) * own - smoothing * logs[n, :, y, x].mean())
+    found = masked_cross_entropy(logits, mask, label_smoothing=smoothing)
+    torch.testing.assert_close(found, torch.stack(each).mean())
+    dice = 0.5 * soft_dice(logits, mask)
+    whole = segmentation_loss(logits, mask, label_smoothing=smoothing)
+    torch.testing.assert_close(whole, found + dice)
+
+
+def test_smoothed_gradient_is_exact(logits: Tensor, mask: Tensor) -> None:
+    logits.requires_grad_()
+    weight = torch.rand(mask.shape, dtype=logits.dtype)
+    assert torch.autograd.gradcheck(
+        lambda x: segmentation_loss(x, mask, weight=weight, label_smoothing=0.2), (logits,)
+    )
+
+
+def test_impossible_smoothing_is_refused(logits: Tensor, mask: Tensor) -> None:
+    with pytest.raises(ValueError, match="label_smoothing must"):
+        masked_cross_entropy(logits, mask, label_smoothing=1.5)

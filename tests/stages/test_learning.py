@@ -72,7 +72,7 @@ def batch() -> dict[str, Tensor]:
 
 def test_a_plain_network_is_judged_by_the_loss(batch: dict[str, Tensor]) -> None:
     model, loss = Plain(), SegmentationLoss()
-    found = step_loss(loss, model, model, batch)
+    found = step_loss(loss, model, None, model, batch)
     logits = model(batch["image"])
     expected = loss(logits, batch["mask"], weight=batch["weight"], images=batch["image"])
     assert found.keys() == expected.keys()
@@ -81,8 +81,8 @@ def test_a_plain_network_is_judged_by_the_loss(batch: dict[str, Tensor]) -> None
 
 def test_sides_are_added_by_name(batch: dict[str, Tensor]) -> None:
     model, loss = Sided(), SegmentationLoss()
-    found = step_loss(loss, model, model, batch)
-    plain = step_loss(loss, Plain(), Plain(), batch)
+    found = step_loss(loss, model, None, model, batch)
+    plain = step_loss(loss, Plain(), None, Plain(), batch)
     _, sides = model(batch["image"], with_sides=True)
     extra = model.side_loss(sides, batch["mask"], batch["weight"])
     assert set(found) == {"loss", "side", "more"}
@@ -95,7 +95,7 @@ def test_a_side_may_not_hide_the_loss(batch: dict[str, Tensor]) -> None:
     model = Sided()
     model.name = "loss"
     with pytest.raises(ValueError, match="both name loss"):
-        step_loss(SegmentationLoss(), model, model, batch)
+        step_loss(SegmentationLoss(), model, None, model, batch)
 
 
 def test_a_network_that_learns_itself_gets_the_masks_and_no_other_loss(
@@ -105,7 +105,7 @@ def test_a_network_that_learns_itself_gets_the_masks_and_no_other_loss(
         raise AssertionError("asked for another loss")
 
     model = Itself()
-    found = step_loss(never, model, model, batch)
+    found = step_loss(never, model, None, model, batch)
     expected = (model.layer(batch["image"])[:, 1] * batch["mask"] * batch["weight"]).sum()
     torch.testing.assert_close(found["loss"], expected)
     assert set(found) == {"loss", "boxes"}

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
@@ -18,7 +19,7 @@ from torchvision import tv_tensors
 from weakseg.arrays import FrameArray, Mask
 from weakseg.checks import check_at_least
 from weakseg.data.frames import Frame
-from weakseg.data.reading import MAX_PIXELS, read_frame, read_ids
+from weakseg.data.reading import MAX_PIXELS, read_frame, read_ids, read_instances
 from weakseg.data.sampling import EpochSampler as EpochSampler  # noqa: PLC0414 - offered here too
 from weakseg.data.sampling import Key
 from weakseg.data.transforms import Augmentation, plain_pipeline
@@ -38,11 +39,17 @@ class SegmentationItem:
         mask_path: PNG of class ids 0, 1, 255 (ignore) at the frame's size; None is background
             everywhere, as in a frame known to be smoke-free.
         weight_path: 8-bit PNG of per-pixel weights, 255 for 1; None weighs all pixels alike.
+        is_noisy: Whether the mask may be wrong, as a pseudo-mask is.
+        is_unlabelled: Whether nothing is known of the pixels: all are ignored.
+        instances_path: PNG of instance numbers of the smoke, 0 for none; None if unknown.
     """
 
     frame: Frame
     mask_path: Path | None
     weight_path: Path | None = None
+    is_noisy: bool = False
+    is_unlabelled: bool = False
+    instances_path: Path | None = None
 
 
 class ClassificationData(Dataset[Item]):
@@ -111,6 +118,7 @@ class SegmentationData(Dataset[Item]):
         check_at_least(1, image_size=image_size, max_pixels=max_pixels)
         check_at_least(0, seed=seed)
         self.items = list(items)
+        self.has_instances = any(item.instances_path is not None for item in self.items)
         self.seed = seed
         self.max_pixels = max_pixels
         self._transform = _pipeline(augment, image_size)
@@ -126,23 +134,30 @@ class SegmentationData(Dataset[Item]):
 
         Returns:
             image: (3, H, W) float32 in [0, 1]; mask: (H, W) int64 in {0, 1, 255}; weight: (H, W)
-            float32 in [0, 1]; label: () float32; index: () int64.
+            float32 in [0, 1]; noisy: () bool; label: () float32; index: () int64. If any item knows
+            its instances, also instances: (H, W) int64, 0 where none is known.
         """
         epoch, index = _split_key(key)
         item = self.items[index]
         frame = read_frame(item.frame.path, max_pixels=self.max_pixels)
-        mask = _training_mask(item.mask_path, frame)
-        weight = _weight(item.weight_path, frame)
+        maps: dict[str, npt.NDArray[Any]] = {
+            "mask": _training_mask(item, frame),
+            "weight": _weight(item.weight_path, frame),
+        }
+        if self.has_instances:
+            maps["instances"] = _instances(item.instances_path, frame)
         with _randomness(self.seed, epoch, index):
-            image, mask_, weight_ = self._transform(
-                _image(frame),
-                tv_tensors.Mask(torch.from_numpy(mask)),
-                tv_tensors.Mask(torch.from_numpy(weight)),
+            image, *varied = self._transform(
+                _image(frame), *(tv_tensors.Mask(torch.from_numpy(one)) for one in maps.values())
             )
+        plain = {name: one.as_subclass(Tensor) for name, one in zip(maps, varied, strict=True)}
+        known = {"instances": plain["instances"].long()} if self.has_instances else {}
         return {
             "image": image.as_subclass(Tensor),
-            "mask": mask_.as_subclass(Tensor).long(),
-            "weight": weight_.as_subclass(Tensor).float() / WEIGHT_LEVELS,
+            "mask": plain["mask"].long(),
+            "weight": plain["weight"].float() / WEIGHT_LEVELS,
+            **known,
+            "noisy": torch.tensor(item.is_noisy),
             "label": torch.tensor(float(item.frame.label)),
             "index": torch.tensor(index),
         }
@@ -220,9 +235,11 @@ def _randomness(seed: int, epoch: int, index: int) -> Iterator[None]:
         yield
 
 
-def _training_mask(path: Path | None, frame: FrameArray) -> Mask:
-    if path is None:
-        return np.full(frame.shape[:2], BACKGROUND, dtype=np.uint8)
+def _training_mask(item: SegmentationItem, frame: FrameArray) -> Mask:
+    path = item.mask_path
+    if item.is_unlabelled or path is None:
+        known = IGNORE if item.is_unlabelled else BACKGROUND
+        return np.full(frame.shape[:2], known, dtype=np.uint8)
     mask = read_ids(path)
     if mask.shape != frame.shape[:2]:
         raise DataError(
@@ -241,6 +258,18 @@ def _weight(path: Path | None, frame: FrameArray) -> Mask:
     if weight.shape != frame.shape[:2]:
         raise DataError(f"{path} does not have its frame's size: make the pseudo-masks again")
     return weight
+
+
+def _instances(path: Path | None, frame: FrameArray) -> npt.NDArray[Any]:
+    if path is None:
+        return np.zeros(frame.shape[:2], dtype=np.int32)
+    instances = read_instances(path)
+    if instances.shape != frame.shape[:2]:
+        raise DataError(
+            f"{path} covers {instances.shape[0]}x{instances.shape[1]} pixels but its frame "
+            f"{frame.shape[0]}x{frame.shape[1]}: make the instances again at the frame's size"
+        )
+    return instances.astype(np.int32)
 
 
 def _collate(items: list[Item | DataError]) -> Item | DataError:

@@ -1,6 +1,7 @@
-"""Read ground-truth masks: for evaluation and the check before training, for nothing else.
+"""Read ground-truth masks: for evaluation, the check, and supervised references; nothing else.
 
-The only modules that may import this one are the recipes of evaluation and of the check.
+The only modules that may import this one are the recipes of evaluation and of the check, and the
+one that says whose masks stage 3 learns from.
 """
 
 from __future__ import annotations
@@ -56,6 +57,24 @@ def masks_of(settings: Mapping[str, Any]) -> dict[Path, Path]:
     if "mask_path" not in read_table(settings["index"], needs=("path",)).columns:
         return {}
     return load_masks(settings["index"], settings["root"])
+
+
+def instances_of(settings: Mapping[str, Any]) -> dict[Path, Path]:
+    """Map a source's frames to PNGs of the instances in their masks, by the source's settings.
+
+    Only an index knows them, by its column instances_path, which starts from where path starts.
+    """
+    if settings["kind"] != "index":
+        return {}
+    table = read_table(settings["index"], needs=("path",))
+    if "instances_path" not in table.columns:
+        return {}
+    base = absolute(Path.cwd(), str(settings["root"]))
+    return {
+        absolute(base, row.cells["path"]): absolute(base, row.cells["instances_path"])
+        for row in table.rows
+        if row.cells["path"] and row.cells["instances_path"]
+    }
 
 
 def read_mask(path: Path | str, *, height: int, width: int) -> Mask:

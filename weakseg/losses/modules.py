@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from weakseg.checks import check_at_least, check_in_unit, check_positive
+from weakseg.checks import check_at_least, check_in_unit, check_one_of, check_positive
 from weakseg.filtering.quality import Quality
 from weakseg.labels import IGNORE, SMOKE
 from weakseg.losses.classification import bce_with_balance
-from weakseg.losses.energy import DenseCrfLoss, Gate
+from weakseg.losses.energy import (
+    NORMALISATIONS,
+    DenseCrfLoss,
+    EnergyNormalisation,
+    Gate,
+)
 from weakseg.losses.segmentation import segmentation_loss
 
 _LEVELS = 255.0
@@ -42,8 +47,12 @@ class SegmentationLoss(nn.Module):
 
     Args:
         dice_weight: Of soft Dice beside the 1 of cross-entropy, >= 0.
-        energy_weight: Of the degree-normalised DenseCRF loss, >= 0; it lies in [-1, 0], so 0.1 to 1
-            are sane. 0 leaves it out and costs nothing.
+        label_smoothing: Moves the targets of the cross-entropy towards all classes alike, in
+            [0, 1]: masks err, at edges above all.
+        energy_weight: Of the DenseCRF loss, >= 0. Normalised by "degree" it lies in [-1, 0], so 0.1
+            to 1 are sane; by "none" it grows with the frames, and 1e-9 to 1e-7 are usual. 0 leaves
+            it out and costs nothing.
+        energy_normalisation: "degree", or "none" for the loss of the paper.
         sigma_rgb_levels: Of the energy, in levels of 0-255, > 0.
         sigma_xy_pixels: Of the energy, in pixels at full size, > 0.
         energy_scale: Side of the frames that the energy sees, in (0, 1] of their own.
@@ -56,7 +65,9 @@ class SegmentationLoss(nn.Module):
         self,
         *,
         dice_weight: float = 0.5,
+        label_smoothing: float = 0.0,
         energy_weight: float = 0.0,
+        energy_normalisation: EnergyNormalisation = "degree",
         sigma_rgb_levels: float = 15.0,
         sigma_xy_pixels: float = 100.0,
         energy_scale: float = 0.5,
@@ -66,15 +77,18 @@ class SegmentationLoss(nn.Module):
         """Check the ranges."""
         super().__init__()
         check_at_least(0, dice_weight=dice_weight, energy_weight=energy_weight)
-        check_in_unit(energy_scale=energy_scale)
+        check_in_unit(energy_scale=energy_scale, label_smoothing=label_smoothing)
         check_positive(energy_scale=energy_scale)
+        check_one_of(NORMALISATIONS, energy_normalisation=energy_normalisation)
         self.dice_weight = dice_weight
+        self.label_smoothing = label_smoothing
         self.energy = (
             DenseCrfLoss(
                 energy_weight,
                 sigma_rgb_levels=sigma_rgb_levels,
                 sigma_xy_pixels=sigma_xy_pixels,
                 scale=energy_scale,
+                normalisation=energy_normalisation,
                 gate=energy_gate,
                 quality=energy_quality,
             )
@@ -93,7 +107,13 @@ class SegmentationLoss(nn.Module):
             weight: (B, H, W) >= 0, how much each pixel counts.
             images: (B, 3, H, W) float32 in [0, 1], whose colours the energy follows.
         """
-        learnt = segmentation_loss(logits, mask, weight=weight, dice_weight=self.dice_weight)
+        learnt = segmentation_loss(
+            logits,
+            mask,
+            weight=weight,
+            dice_weight=self.dice_weight,
+            label_smoothing=self.label_smoothing,
+        )
         if self.energy is None:
             return {"loss": learnt}
         # Only where smoke may be: a smoke-free frame has nothing to agree about.

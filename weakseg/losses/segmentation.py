@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from weakseg.checks import check_at_least, check_shape
+from weakseg.checks import check_at_least, check_in_unit, check_shape
 from weakseg.labels import IGNORE
 
 DICE_SMOOTHING_PIXELS = 1.0
@@ -21,6 +21,7 @@ def segmentation_loss(
     weight: Tensor | None = None,
     dice_weight: float = 0.5,
     class_weights: Sequence[float] | None = None,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
     """Return cross-entropy plus `dice_weight` times soft Dice, ignored pixels left out.
 
@@ -30,6 +31,8 @@ def segmentation_loss(
         weight: (B, H, W) >= 0, how much each pixel counts; None counts all alike.
         dice_weight: Share of Dice beside the 1 of cross-entropy, >= 0.
         class_weights: K numbers > 0 for the cross-entropy; None for 1 each.
+        label_smoothing: Share of the cross-entropy's target that is spread over all classes
+            alike, in [0, 1]; Dice keeps to the mask.
 
     Returns:
         () loss, >= 0; 0, with gradients of 0, if every pixel is ignored.
@@ -38,7 +41,13 @@ def segmentation_loss(
         ValueError: If shapes or settings do not fit.
     """
     check_at_least(0, dice_weight=dice_weight)
-    loss = masked_cross_entropy(logits, mask, weight=weight, class_weights=class_weights)
+    loss = masked_cross_entropy(
+        logits,
+        mask,
+        weight=weight,
+        class_weights=class_weights,
+        label_smoothing=label_smoothing,
+    )
     if dice_weight == 0:
         return loss
     return loss + dice_weight * soft_dice(logits, mask, weight=weight)
@@ -50,6 +59,7 @@ def masked_cross_entropy(
     *,
     weight: Tensor | None = None,
     class_weights: Sequence[float] | None = None,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
     """Return the mean cross-entropy of the pixels that are not ignored.
 
@@ -57,6 +67,7 @@ def masked_cross_entropy(
     make a quieter loss. Without weights this is torch's `cross_entropy(ignore_index=255)`,
     but 0 where that is NaN. Arguments as in `segmentation_loss`.
     """
+    check_in_unit(label_smoothing=label_smoothing)
     wide = _checked(logits, mask, weight)
     if class_weights is None:
         of_class = wide.new_ones(wide.shape[1])
@@ -64,7 +75,12 @@ def masked_cross_entropy(
         of_class = wide.new_tensor(list(class_weights))
         check_shape((wide.shape[1],), class_weights=of_class)
     each = functional.cross_entropy(
-        wide, mask, weight=of_class, ignore_index=IGNORE, reduction="none"
+        wide,
+        mask,
+        weight=of_class,
+        ignore_index=IGNORE,
+        reduction="none",
+        label_smoothing=label_smoothing,
     )
     if weight is not None:
         each = each * weight

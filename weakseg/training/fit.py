@@ -14,16 +14,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from weakseg.data.batches import make_loader
+from weakseg.training.companion import Companion
 from weakseg.training.engine import make_fabric, repeatable_kernels
 from weakseg.training.errors import TrainingError
 from weakseg.training.metrics_log import MetricsLog
+from weakseg.training.order import BatchOrder, batches_of
 from weakseg.training.progress import clock_face, track
 from weakseg.training.schedule import WarmupCosine
 from weakseg.training.settings import FitSettings
@@ -36,18 +38,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Batch = dict[str, Tensor]
-Keys = list[tuple[int, int]]
 StepLoss = Callable[[nn.Module, Batch], dict[str, Tensor]]
 Validate = Callable[[nn.Module], dict[str, float]]
 OnLog = Callable[[dict[str, float | int | str], int], None]
-
-
-class BatchOrder(Protocol):
-    """Say which frames make up the batches of an epoch, as a pure function of its number."""
-
-    def batches(self, epoch: int) -> list[Keys]:
-        """Return the (epoch, index) keys of every batch."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -73,6 +66,7 @@ def fit(
     on_log: OnLog,
     stop: StopFlag,
     log_path: Path,
+    companion: Companion | None = None,
 ) -> FitResult:
     """Train `model`, going on from `checkpoints` if a training was begun there.
 
@@ -94,12 +88,13 @@ def fit(
         on_log: Gets every row of figures, and the steps taken so far.
         stop: Looked at after every step.
         log_path: JSON lines of the same rows, wound back when a training goes on.
+        companion: What goes through the training beside the network; None for nothing.
 
     Raises:
         Interrupted: If `stop` was set; the state is saved.
         TrainingError: If the loss is not finite, or `checkpoints` belong to other settings.
     """
-    lengths = [len(_batches(sampler, epoch, settings)) for epoch in range(settings.epochs)]
+    lengths = [len(batches_of(sampler, epoch, settings)) for epoch in range(settings.epochs)]
     if min(lengths) == 0:
         raise ValueError("the sampler gives an epoch without batches: there is nothing to train on")
     fabric = make_fabric(settings.accelerator, settings.precision)
@@ -111,6 +106,7 @@ def fit(
         steps=sum(lengths),
         folder=checkpoints,
         metrics=MetricsLog(log_path),
+        companion=companion,
     )
     loop = _Loop(fabric, state, settings=settings, steps=sum(lengths), on_log=on_log, stop=stop)
     with repeatable_kernels(settings.deterministic):
@@ -149,7 +145,7 @@ class _Loop:
     def train_epoch(self, dataset: Dataset[Any], sampler: BatchOrder, step_loss: StepLoss) -> None:
         """Take the steps of the epoch that are still to be taken."""
         state, settings = self.state, self.settings
-        left = _batches(sampler, state.at.epoch, settings)[state.at.batch :]
+        left = batches_of(sampler, state.at.epoch, settings)[state.at.batch :]
         loader = make_loader(dataset, left, workers=settings.workers)
         what = f"epoch {state.at.epoch + 1}/{settings.epochs}"
         state.wrapped_model.train()
@@ -170,6 +166,7 @@ class _Loop:
         state = self.state
         torch.manual_seed(seed_of_step(self.settings.seed, state.at.step))
         lr = self.schedule.apply(state.optimizer, state.at.step)
+        state.begin_step(self.steps)
         losses = step_loss(state.wrapped_model, self.fabric.to_device(batch))
         # One transfer for all of them: each would make the GPU wait.
         values = torch.stack([part.detach().float() for part in losses.values()]).tolist()
@@ -182,8 +179,7 @@ class _Loop:
         if state.scaler is None:
             self._refuse_non_finite({**parts, "gradient_norm": norm}, lr)
         state.wrapped_optimizer.step()
-        if state.average is not None:
-            state.average.update(state.model)
+        state.end_step()
         for name, value in parts.items():
             state.sums[name] = state.sums.get(name, 0.0) + value
         state.at = Position(state.at.epoch, state.at.batch + 1, state.at.step + 1)
@@ -272,23 +268,6 @@ def seed_of_step(seed: int, step: int) -> int:
     """Return the seed of a step's random numbers, unrelated to those of other steps."""
     digest = hashlib.blake2b(f"{seed}:{step}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
-
-
-def _batches(sampler: BatchOrder, epoch: int, settings: FitSettings) -> list[Keys]:
-    """List the batches of an epoch; under `max_steps`, of its part of all the steps."""
-    if settings.max_steps is None:
-        return sampler.batches(epoch)[: settings.max_steps_per_epoch]
-    start, end = (settings.max_steps * place // settings.epochs for place in (epoch, epoch + 1))
-    found: list[Keys] = []
-    passed = pass_number = 0
-    while passed < end:
-        batches = sampler.batches(pass_number)
-        if not batches:
-            break  # Nothing to go through: the caller says so.
-        found += batches[max(0, start - passed) : end - passed]
-        passed += len(batches)
-        pass_number += 1
-    return found
 
 
 def _rank(value: float) -> float:

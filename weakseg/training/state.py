@@ -17,6 +17,7 @@ from weakseg.artifacts.atomic import remove_partials
 from weakseg.errors import WeightsError
 from weakseg.models import load_weights, save_weights
 from weakseg.training.checkpoints import load_state, save_state
+from weakseg.training.companion import Companion
 from weakseg.training.ema import WeightAverage
 from weakseg.training.engine import scaler_of
 from weakseg.training.errors import TrainingError
@@ -50,6 +51,7 @@ class TrainingState:
         steps: Steps of the whole training.
         folder: Where `last.pt` and `best.safetensors` are kept.
         metrics: The figures' file, wound back together with the state.
+        companion: What is saved and restored with the network; None for nothing.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class TrainingState:
         steps: int,
         folder: Path,
         metrics: MetricsLog,
+        companion: Companion | None = None,
     ) -> None:
         """Make the state a training starts from."""
         # Channels last: convolutions run up to twice as fast on CPUs and tensor cores.
@@ -70,6 +73,9 @@ class TrainingState:
         self.wrapped_model, self.wrapped_optimizer = fabric.setup(model, self.optimizer)
         decay = settings.ema_decay
         self.average = None if decay is None else WeightAverage(model, decay=decay)
+        self.companion = companion
+        if companion is not None:
+            companion.attach(model)
         self.scaler = scaler_of(fabric)
         self.at = Position()
         self.sums: dict[str, float] = {}
@@ -91,6 +97,18 @@ class TrainingState:
     def path(self) -> Path:
         """The file to resume from."""
         return self._last
+
+    def begin_step(self, steps: int) -> None:
+        """Let the companion know that a step of `steps` is about to be taken."""
+        if self.companion is not None:
+            self.companion.begin_step(self.at.step, steps)
+
+    def end_step(self) -> None:
+        """Let all that follows the weights see where the step led; before it is counted."""
+        if self.average is not None:
+            self.average.update(self.model)
+        if self.companion is not None:
+            self.companion.end_step(self.model)
 
     def keep_best(self, figures: dict[str, float]) -> None:
         """Keep the weights as the best so far, with their figures."""
@@ -154,6 +172,7 @@ class TrainingState:
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
             "average": None if average is None else average.module.state_dict(),
             "average_updates": 0 if average is None else average.updates,
+            "companion": None if self.companion is None else self.companion.state_dict(),
             "sums": self.sums,
             "best": self.best,
             "best_epoch": self.best_epoch,
@@ -169,6 +188,8 @@ class TrainingState:
         if self.average is not None:
             self.average.module.load_state_dict(saved["average"])
             self.average.updates = saved["average_updates"]
+        if self.companion is not None:
+            self.companion.load_state_dict(saved["companion"])
         if self.scaler is not None and saved["scaler"]:
             self.scaler.load_state_dict(saved["scaler"])
         self.at = Position(**saved["position"])
