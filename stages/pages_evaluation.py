@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from weakseg.artifacts import FinishedRun
+from weakseg.artifacts import FinishedRun, read_json
 from weakseg.data import Frame
 from weakseg.report import Report, write_report
+from weakseg.stages.cards import MODEL_CARD
 from weakseg.stages.measuring import Evaluation
 from weakseg.stages.pages_plots import evaluation_plots, evaluation_tables
+from weakseg.stages.pages_words import choice_of, told_supervision, told_threshold
 from weakseg.stages.panels import evaluation_cards, figures_table, judged_panels, no_alarms
 from weakseg.stages.rules import rule_tables
 from weakseg.stages.scores import ScoresOf
@@ -41,6 +43,8 @@ def evaluation_page(
                 f"{len(frames)} frames of {int(result.figures['scenes'])} scenes; intervals by "
                 "resampling scenes. Masks were read to measure, and for nothing else.",
             ],
+            facts=_facts(run),
+            links=_links(run),
             cards=evaluation_cards(result.figures),
             plots=evaluation_plots(result),
             curves={"IoU by threshold/per image": result.curve},
@@ -55,3 +59,20 @@ def evaluation_page(
         ),
         name=f"{name}.html",
     )
+
+
+def _facts(run: FinishedRun) -> dict[str, str]:
+    """Say how a stage-3 run was made, as far as its summary tells."""
+    if run.manifest.kind != "stage3":
+        return {}
+    facts = {"Threshold": told_threshold(choice_of(run))}
+    summary = read_json(run.summary_path)
+    if "supervision" in summary:
+        facts["Supervision"] = told_supervision(summary)
+    return facts
+
+
+def _links(run: FinishedRun) -> dict[str, str]:
+    """Lead to what the run itself has written beside the folder of its evaluations."""
+    told = {"Report of the run": run.report_path.name, "Model card": MODEL_CARD}
+    return {text: f"../{name}" for text, name in told.items() if (run.path / name).exists()}

@@ -124,4 +124,34 @@ def test_evaluation_page_names_masks_and_scenes(
     text = page.read_text()
     assert page.name == "other.html"
     assert "4 frames of 2 scenes" in text
-    assert "IoU per image" in text
+    for part in ("IoU per image", "IoU against size", "Reliability of the scores", "Scenes: 2"):
+        assert part in text
+    assert 'href="../MODEL_CARD.md"' in text
+    assert "by the rule fixed" in text
+    assert "Weak supervision" in text
+
+
+def test_false_alarms_are_shown_with_their_scores_even_without_masks(
+    runs: dict[str, FinishedRun],
+) -> None:
+    run = runs["stage3"]
+    clear = [row | {"smoke_share": "0.25"} for row in run.frames if row["label"] == "0"]
+    page = segmentation_page(
+        run,  # type: ignore[arg-type]
+        clear,
+        test=None,
+        summary=summary(run),
+        count=1,
+        config=run.manifest.config,
+    ).read_text()
+    alarms = page[page.index("<h2>False alarms</h2>") :]
+    assert "called smoke on 25.0 % of the frame" in alarms
+    assert "score of the frame" in alarms
+    assert panels(run.report_path) == 3
+
+
+def test_rules_are_compared_on_the_page_of_stage_3(runs: dict[str, FinishedRun]) -> None:
+    page = runs["stage3"].report_path.read_text()
+    rules = page[page.index("By rule for the threshold") :]
+    for rule in ("own", "false_alarm", "otsu", "mixture", "size", "highest", "oracle"):
+        assert f">{rule}</td>" in rules
