@@ -228,6 +228,8 @@ def sentence(gap: Difference, base: str, other: str) -> str:
     """Say a difference in words, and whether these frames tell the two apart."""
     name = NAMES[gap.figure]
     start = f"{name}: {base} {gap.base:.3f}, {other} {gap.other:.3f}"
+    if not any(gap.pairs):
+        return f"{start}: the same."
     if not math.isfinite(gap.low):
         return f"{start}. The frames are of one scene: how sure that is cannot be said."
     span = f"{gap.low:+.3f} to {gap.high:+.3f}"

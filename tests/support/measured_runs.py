@@ -45,7 +45,7 @@ def write_data(
         for k in range(per_scene):
             mask = np.zeros(size, np.uint8)
             if label:
-                cv2.circle(mask, (20 + 2 * k, 18), 5 + 2 * k, 1, -1)
+                cv2.circle(mask, (20 + 2 * k, 18), 3 + scene + k, 1, -1)
             opacity = (0.1 + 0.15 * scene) * mask[..., None]
             frame = (1 - opacity) * ground + opacity * 230 + rng.normal(0, 1, (*size, 3))
             stem = f"{name}{scene}_{k}"
