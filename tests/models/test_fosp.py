@@ -135,6 +135,13 @@ def test_the_encoder_starts_from_a_classifier(tmp_path: Path) -> None:
         assert torch.equal(tensor, theirs[name.removeprefix("model.")]), name
 
 
+def test_real_weights_fill_the_encoder(weights_dir: Path) -> None:
+    path = str(weights_dir / "tf_efficientnet_lite0.safetensors")
+    model = build(encoder="tu-tf_efficientnet_lite0", encoder_weights=path)
+    assert model.matched is not None
+    assert model.matched.missing == ()
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_weights(tmp_path / "a.safetensors", Classifier("test_resnet", weights=None))
     with pytest.raises(WeightsError, match=r"a\.safetensors"):
@@ -212,6 +219,8 @@ def test_both_ends_of_the_pyramid_move_the_focus() -> None:
         (8, 8),
         (2, 2),
     ]
+    inwards = functional.interpolate(sides["eighth"], size=(4, 4), mode="bilinear")
+    torch.testing.assert_close(focus, (inwards + sides["sixteenth"]) / 2)  # as it starts
     focus.square().sum().backward()
     assert all(level.grad is not None and level.grad.any() for level in levels)
 

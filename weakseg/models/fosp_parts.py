@@ -35,6 +35,9 @@ class Focus(nn.Module):
         self.fine = _Cascade(channels)
         self.coarse = _Cascade(channels)
         self.join = nn.Conv2d(2, 1, 1)
+        # From the mean of both ends: drawn at random, it may start against one of them.
+        nn.init.constant_(self.join.weight, 0.5)
+        nn.init.zeros_(cast(Tensor, self.join.bias))
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Give the focus, (B, 1, h, w) logits of stride 16, and every answer on the way to it."""
