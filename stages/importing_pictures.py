@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from weakseg.data.reading import read_facts, read_frame
 from weakseg.errors import DataError
 from weakseg.importers import Marked, Skipped
 from weakseg.importers.drawing import Tally, draw_regions, is_wanted
+from weakseg.importers.files import PictureError
 from weakseg.importers.shapes import ShapeError
 from weakseg.labels import IGNORE, SMOKE
 
@@ -94,8 +95,9 @@ class PictureRules:
     def _place(self, id: str, one: Marked) -> Path:
         """Give the picture's absolute path, copied or written out if need be."""
         if one.content is not None:
-            target = self.output / "frames" / f"{id}{_suffix(one.content)}"
-            write_bytes(target, one.content)
+            content = _read_content(one.content)
+            target = self.output / "frames" / f"{id}{_suffix(content)}"
+            write_bytes(target, content)
             return target
         assert one.path is not None, "a picture has a path or a content"
         if not self.copy or one.path.is_relative_to(self.output):
@@ -163,6 +165,13 @@ def _read_mask(one: Marked, height: int, width: int) -> tuple[Mask, Instances | 
         # As 0 and 255 alone, it would be read for black and white: all smoke.
         raise _LeftOut("no smoke, but pixels to ignore", str(one.mask.path))
     return mask, instances
+
+
+def _read_content(read: Callable[[], bytes]) -> bytes:
+    try:
+        return read()
+    except PictureError as error:
+        raise _LeftOut(str(error)) from error
 
 
 def _suffix(content: bytes) -> str:

@@ -91,14 +91,19 @@ def _picture(path: Path, content: Mapping[str, Any], finder: PictureFinder) -> M
         name = finder.relative(path)
         if not content.get("imageData"):
             return Skipped("picture", name, str(error), regions=len(regions))
-        try:
-            embedded = _decode(content["imageData"])
-        except ShapeError:
-            return Skipped("picture", name, "broken picture", regions=len(regions))
+        embedded = partial(_embedded, path)
     height, width = content.get("imageHeight"), content.get("imageWidth")
     size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
     split = split_of(Path(name).parts[:-1])
     return Marked(name, picture, embedded, regions, split=split, size=size)
+
+
+def _embedded(path: Path) -> bytes:
+    """Decode a file's picture; read again, as thousands of them would fill the memory."""
+    try:
+        return _decode(read_export_json(path)["imageData"])
+    except ShapeError as error:
+        raise PictureError("broken picture") from error
 
 
 def _region(node: Any) -> Region:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -48,7 +48,7 @@ class Marked:
     Args:
         name: Its path relative to the source, with forward slashes; unique in the export.
         path: The file; None if there is none and `content` stands for it.
-        content: The picture's own bytes, where the export embeds it.
+        content: Reads the picture's own bytes, where the export embeds it; raises PictureError.
         regions: What was drawn on it; None if this format draws no regions.
         mask: Its mask as a file, in mask-folder formats.
         label: 1 with smoke, 0 without, where the format gives labels only.
@@ -61,7 +61,7 @@ class Marked:
 
     name: str
     path: Path | None = None
-    content: bytes | None = field(default=None, repr=False)
+    content: Callable[[], bytes] | None = None
     regions: tuple[Region, ...] | None = None
     mask: MaskFile | None = None
     label: int | None = None
