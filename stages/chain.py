@@ -15,7 +15,7 @@ from weakseg.artifacts import ArtifactError, fingerprint, plain, read_json
 from weakseg.artifacts.lock import FolderLock
 from weakseg.artifacts.manifest import installed_version
 from weakseg.plans import ChainPlan
-from weakseg.quoting import quoted
+from weakseg.quoting import quoted, unquoted
 from weakseg.report import Report, Table, write_report
 from weakseg.stages.running import POLL_SECONDS, Step, Terminal, run_steps, run_watched
 from weakseg.stages.sweep_results import flat
@@ -98,11 +98,7 @@ def links_of(plan: ChainPlan, config: Mapping[str, Any]) -> list[Link]:
 def _link(plan: ChainPlan, config: Mapping[str, Any], name: str, before: Link | None) -> Link:
     own = list(getattr(plan, name))
     said = {word.lstrip("+~").partition("=")[0] for word in own}
-    if "output" in said:
-        raise ConfigurationError(f"{name}.output: its run lies in the chain's: leave it out")
     words = {"seed": str(plan.seed), **_on_hardware(config)}
-    if name != "evaluate":
-        words |= _tracked(config, name)
     needed = _INPUT.get(name)
     if needed and needed not in said:
         if before is None:
@@ -112,21 +108,27 @@ def _link(plan: ChainPlan, config: Mapping[str, Any], name: str, before: Link | 
             )
         words[needed] = quoted(str(before.folder))
     if name == "evaluate":
-        folder = before.folder if before is not None else Path(_value(own, "run"))
-        is_shared = folder.parent != Path(plan.output)  # Then others may measure it, too.
-        ending = f"-{fingerprint(plan.output)[:8]}" if is_shared else ""
-        words["name"] = _MEASURED + ending
+        folder, turns = Path(unquoted(words.get("run") or _value(own, "run"))), None
+        is_own = folder.parent == Path(plan.output)
+        # Others, too, may measure what is not the chain's own.
+        words["name"] = _MEASURED if is_own else f"{_MEASURED}-{fingerprint(plan.output)[:8]}"
     else:
-        folder = Path(plan.output) / name
-    turns = None
-    if name == "stage1" and plan.shared is not None:
-        made_by = {"words": own, "seed": plan.seed, "version": installed_version()}
-        key = fingerprint(made_by)[:12]
-        folder, turns = Path(plan.shared) / f"stage1-{key}", Path(plan.shared) / "turns" / key
-    if name != "evaluate":
-        words["output"] = quoted(str(folder))
+        if "output" in said:
+            raise ConfigurationError(f"{name}.output: its run lies in the chain's: leave it out")
+        folder, turns = _place(plan, name)
+        own_name = f"{name}-{Path(plan.output).name}" if turns is None else folder.name
+        words |= _tracked(config, name, own_name) | {"output": quoted(str(folder))}
     more = [f"{key}={value}" for key, value in words.items() if key not in said]
     return Link(name, Step(name, name, (*own, *more)), folder, turns)
+
+
+def _place(plan: ChainPlan, name: str) -> tuple[Path, Path | None]:
+    """Say where a stage's run lies and, if others make the same one, where they take turns."""
+    if name != "stage1" or plan.shared is None:
+        return Path(plan.output) / name, None
+    made_by = {"words": list(plan.stage1), "seed": plan.seed, "version": installed_version()}
+    key = fingerprint(made_by)[:12]
+    return Path(plan.shared) / f"stage1-{key}", Path(plan.shared) / "turns" / key
 
 
 def _value(words: Sequence[str], key: str) -> str:
@@ -137,7 +139,7 @@ def _on_hardware(config: Mapping[str, Any]) -> dict[str, str]:
     return {f"hardware.{key}": str(value) for key, value in config["hardware"].items()}
 
 
-def _tracked(config: Mapping[str, Any], name: str) -> dict[str, str]:
+def _tracked(config: Mapping[str, Any], name: str, own_name: str) -> dict[str, str]:
     """Track a stage's run as the chain's own, in the same group, with what bears on it."""
     tracker, tracking = config["tracker"], config["tracking"]
     if "mode" not in tracker:
@@ -149,6 +151,7 @@ def _tracked(config: Mapping[str, Any], name: str) -> dict[str, str]:
     words = {
         "tracker.mode": tracker["mode"],
         "tracker.project": quoted(str(tracker["project"])),
+        "tracking.name": quoted(own_name),
         "tracking.group": quoted(tracking["group"]) or "''",
         "tracking.point": f"[{','.join(quoted(item) for item in point)}]",
     }

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import fake_stage
 
+PYTHON = sys.executable
+
 
 def make_fake_python(folder: Path, *, seconds: float = 0.0) -> Path:
     """Write the program into `folder`, where every start of a command is noted, too."""
@@ -16,8 +18,8 @@ def make_fake_python(folder: Path, *, seconds: float = 0.0) -> Path:
         f"""#!/bin/sh
 export FAKE_STAGE_FOLDER='{folder}' SECONDS_TO_SLEEP={seconds}
 case "$2" in
-  weakseg.*) exec '{sys.executable}' -I -S '{fake_stage.__file__}' "$@" ;;
-  *) exec '{sys.executable}' "$@" ;;
+  weakseg.*) exec '{PYTHON}' -I -S '{fake_stage.__file__}' "$@" ;;
+  *) exec '{PYTHON}' "$@" ;;
 esac
 """
     )

@@ -99,6 +99,21 @@ def test_resumed_run_keeps_its_id(tmp_path: Path, fake: SimpleNamespace) -> None
     assert fake.run.exit_code == 1
 
 
+def test_run_of_a_sweep_is_tagged_with_group_and_point(
+    tmp_path: Path, fake: SimpleNamespace
+) -> None:
+    point = ["refine=crf", "data.index=" + 80 * "x"]
+    config = {"tracking": {"name": "", "group": "demo", "point": point}, "lr": 0.1}
+    tracker = WandbTracker(tags=["mine"])
+    tracker.start(tmp_path, name="a", group="demo", job_type="stage2", config=config)
+    (call,) = fake.calls
+    # wandb refuses tags of more than 64 characters.
+    assert call["tags"] == ["mine", "demo", "refine=crf", point[1][:64]]
+    assert call["config"]["tracking"]["point"] == point
+    assert set(call["config"]["code"]) == {"version", "git_commit"}
+    tracker.finish({}, "finished")
+
+
 def test_rows_may_step_back_and_hold_nan(tmp_path: Path, fake: SimpleNamespace) -> None:
     tracker = WandbTracker()
     begin(tracker, tmp_path)

@@ -1,0 +1,133 @@
+"""Offline runs are uploaded once, oldest first, and never while they are written."""
+
+from __future__ import annotations
+
+import socket
+import stat
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from weakseg.artifacts.lock import FolderLock
+from weakseg.errors import ArtifactError
+from weakseg.plans import SyncPlan
+from weakseg.stages import syncing
+from weakseg.stages.syncing import SyncFailed, offline_runs, require_server, run
+
+
+def offline(root: Path, name: str, *times: str) -> Path:
+    for time in times:
+        folder = root / name / "wandb" / f"offline-run-{time}-{name}"
+        folder.mkdir(parents=True)
+        (folder / f"run-{name}.wandb").write_bytes(b"x" * 2_000_000)
+    return root / name
+
+
+@pytest.fixture
+def wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Instead of wandb, start a program that notes what it gets, and marks it; no network."""
+    program = tmp_path / "python"
+    program.write_text(
+        f"""#!/bin/sh
+echo "$@" >> {tmp_path}/uploads
+for word in "$@"; do
+  case "$word" in
+    *broken.wandb) echo "wandb: something"; echo "Error: no such project" >&2; exit 1 ;;
+    *.wandb) : > "$word.synced" ;;
+  esac
+done
+"""
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setattr(syncing, "require_server", lambda address, timeout_seconds: None)
+    monkeypatch.setattr(syncing, "server", lambda: "http://server")
+    return tmp_path / "uploads"
+
+
+def test_each_run_is_uploaded_once_the_oldest_first(tmp_path: Path, wandb: Path) -> None:
+    root = tmp_path / "runs"
+    offline(root, "late", "20260103_000000")
+    offline(root, "early", "20260101_000000", "20260102_000000")  # Stopped, and gone on.
+    plan = SyncPlan(runs=str(root), project="smoke", entity="team")
+    run(plan, {})
+    first, second = wandb.read_text().splitlines()
+    assert first.startswith("-m wandb sync --project=smoke --entity=team ")
+    assert [word.split("/")[-2] for word in first.split()[5:]] == [
+        "offline-run-20260101_000000-early",
+        "offline-run-20260102_000000-early",
+    ]
+    assert "late" in second
+    run(plan, {})
+    assert len(wandb.read_text().splitlines()) == 2
+    run(SyncPlan(runs=str(root), again=True), {})
+    assert "--include-synced" in wandb.read_text().splitlines()[-1]
+
+
+def test_interrupted_upload_goes_on_with_what_is_left(tmp_path: Path, wandb: Path) -> None:
+    root = tmp_path / "runs"
+    offline(root, "a", "20260101_000000")
+    broken = offline(root, "broken", "20260102_000000")
+    offline(root, "c", "20260103_000000")
+    with pytest.raises(SyncFailed, match=r"broken was not uploaded: no such project; .* goes on"):
+        run(SyncPlan(runs=str(root)), {})
+    assert [one.folder.name for one in offline_runs(root)] == ["broken", "c"]
+    (next(broken.rglob("*.wandb"))).rename(broken / "gone")
+    run(SyncPlan(runs=str(root)), {})
+    assert offline_runs(root) == []
+
+
+def test_dry_run_says_what_would_be_uploaded(
+    tmp_path: Path, wandb: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = offline(tmp_path / "runs", "a", "20260101_000000")
+    with caplog.at_level("INFO"):
+        run(SyncPlan(runs=str(tmp_path / "runs"), dry=True), {})
+    assert f"would upload {folder} (2.0 MB)" in caplog.text
+    assert not wandb.exists()
+
+
+def test_run_that_still_writes_is_left_for_later(
+    tmp_path: Path, wandb: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = offline(tmp_path / "runs", "a", "20260101_000000")
+    holder = FolderLock(folder)
+    with caplog.at_level("INFO"):
+        run(SyncPlan(runs=str(tmp_path / "runs")), {})
+    assert "is still at work" in caplog.text
+    assert not wandb.exists()
+    holder.release()
+    run(SyncPlan(runs=str(tmp_path / "runs")), {})
+    assert wandb.exists()
+
+
+def test_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="nowhere does not exist"):
+        run(SyncPlan(runs=str(tmp_path / "nowhere")), {})
+
+
+def test_server_that_does_not_answer_is_told_in_one_sentence() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(SyncFailed, match=r"cannot be reached \(.*refused\): nothing was uploaded"):
+        require_server(address, timeout_seconds=2.0)
+
+
+class Refusing(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+def test_any_answer_of_the_server_will_do() -> None:
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        require_server(f"http://127.0.0.1:{server.server_port}", timeout_seconds=5.0)
+        thread.join(timeout=5)
