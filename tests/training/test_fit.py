@@ -18,7 +18,6 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from weakseg.errors import ArtifactError
 from weakseg.training import FitSettings, Interrupted, StopFlag, TrainingError
-from weakseg.training.schedule import WarmupCosine
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -175,66 +174,6 @@ def test_bf16_trains_on_the_cpu(tiny: ModuleType, tmp_path: Path) -> None:
 def test_epochs_can_be_cut_short(tiny: ModuleType, tmp_path: Path) -> None:
     tiny.train(tmp_path, max_steps_per_epoch=2, log_every=1)
     assert max(row["step"] for row in rows(tmp_path)) == 8
-
-
-@pytest.mark.parametrize(("steps", "epochs"), [(10, 3), (3, 3), (17, 2)])
-def test_a_training_can_have_exactly_so_many_steps(
-    tiny: ModuleType, tmp_path: Path, steps: int, epochs: int
-) -> None:
-    """Of 6 batches a pass: less than one pass, or several, in parts of equal length."""
-    seen: list[Tensor] = []
-
-    def loss(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        seen.append(batch["image"])
-        return tiny.tiny_loss(model, batch)
-
-    tiny.train(tmp_path, step_loss=loss, max_steps=steps, epochs=epochs, log_every=1)
-    found = rows(tmp_path)
-    ends = [row["step"] for row in found if "train/loss" in row]
-    assert ends == [steps * (part + 1) // epochs for part in range(epochs)]
-    rates = [row["step/lr"] for row in found if "step/lr" in row]
-    whole = WarmupCosine(steps=steps)
-    assert rates == pytest.approx([0.05 * whole.factor(step) for step in range(steps)])
-    # The data are gone through in their order, pass by pass, across the ends of the parts.
-    keys = [keys for number in range(3) for keys in tiny.Order().batches(number)]
-    for image, batch in zip(seen, keys[:steps], strict=True):
-        assert torch.equal(image, torch.stack([tiny.Noise()[key]["image"] for key in batch]))
-
-
-def test_a_training_of_so_many_steps_goes_on_exactly(tiny: ModuleType, tmp_path: Path) -> None:
-    stop = StopFlag()
-    calls = 0
-
-    def loss(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        nonlocal calls
-        calls += 1
-        if calls == 8:
-            stop.set("SIGTERM")
-        return tiny.tiny_loss(model, batch)
-
-    settings = {"max_steps": 14, "epochs": 3}
-    with pytest.raises(Interrupted, match="after step 8 of 14"):
-        tiny.train(tmp_path / "stopped", step_loss=loss, stop=stop, **settings)
-    tiny.train(tmp_path / "stopped", step_loss=loss, **settings)
-    assert calls == 14
-    tiny.train(tmp_path / "whole", **settings)
-    stopped, whole = (
-        (tmp_path / name / "checkpoints" / "best.safetensors").read_bytes()
-        for name in ("stopped", "whole")
-    )
-    assert stopped == whole
-
-
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"max_steps": 2, "epochs": 3}, "max_steps must be at least 3"),
-        ({"max_steps": 9, "max_steps_per_epoch": 3}, "both say how long to train"),
-    ],
-)
-def test_impossible_lengths_are_refused(settings: dict[str, int], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        FitSettings(**settings)
 
 
 def test_other_settings_are_not_mixed_into_a_training(tiny: ModuleType, tmp_path: Path) -> None:

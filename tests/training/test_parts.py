@@ -17,13 +17,13 @@ from weakseg.training.ema import WeightAverage
 from weakseg.training.engine import choose_accelerator, choose_precision
 from weakseg.training.fit import seed_of_step
 from weakseg.training.metrics_log import MetricsLog
-from weakseg.training.schedule import WarmupCosine
+from weakseg.training.schedule import Schedule
 from weakseg.training.state import parameter_groups
 
 
 @given(steps=st.integers(1, 500), warmup=st.floats(0, 1))
 def test_the_rate_rises_then_falls_and_stays_in_bounds(steps: int, warmup: float) -> None:
-    schedule = WarmupCosine(steps=steps, warmup_fraction=warmup)
+    schedule = Schedule(steps=steps, warmup_fraction=warmup)
     factors = [schedule.factor(step) for step in range(steps)]
     assert all(0 < factor <= 1 for factor in factors)
     peak = factors.index(max(factors))
@@ -32,7 +32,7 @@ def test_the_rate_rises_then_falls_and_stays_in_bounds(steps: int, warmup: float
 
 
 def test_the_rate_follows_half_a_cosine() -> None:
-    schedule = WarmupCosine(steps=100, warmup_fraction=0.0)
+    schedule = Schedule(steps=100, warmup_fraction=0.0)
     assert schedule.factor(0) == 1
     assert math.isclose(schedule.factor(50), 0.5)
     assert schedule.factor(100) < 1e-12
@@ -41,7 +41,7 @@ def test_the_rate_follows_half_a_cosine() -> None:
 def test_every_group_keeps_its_own_full_rate() -> None:
     groups = [{"params": [nn.Parameter(torch.ones(1))], "lr": lr} for lr in (1.0, 0.1)]
     optimizer = torch.optim.SGD(groups, lr=1.0)
-    schedule = WarmupCosine(steps=10, warmup_fraction=0.0)
+    schedule = Schedule(steps=10, warmup_fraction=0.0)
     for _ in range(3):  # applying twice changes nothing
         assert math.isclose(schedule.apply(optimizer, 5), 0.5)
     assert math.isclose(optimizer.param_groups[1]["lr"], 0.05)

@@ -27,7 +27,7 @@ from weakseg.training.errors import TrainingError
 from weakseg.training.metrics_log import MetricsLog
 from weakseg.training.order import BatchOrder, batches_of
 from weakseg.training.progress import clock_face, track
-from weakseg.training.schedule import WarmupCosine
+from weakseg.training.schedule import Schedule
 from weakseg.training.settings import FitSettings
 from weakseg.training.signals import Interrupted, StopFlag
 from weakseg.training.state import OptimizerFactory, Position, TrainingState
@@ -138,7 +138,9 @@ class _Loop:
         self.state = state
         self.settings = settings
         self.steps = steps
-        self.schedule = WarmupCosine(steps=steps, warmup_fraction=settings.warmup_fraction)
+        self.schedule = Schedule(
+            steps, settings.warmup_fraction, settings.lr_decay, settings.lr_decay_power
+        )
         self.on_log = on_log
         self.stop = stop
 

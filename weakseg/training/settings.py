@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from weakseg.checks import check_at_least, check_in_unit, check_one_of, check_positive
 from weakseg.training.engine import ACCELERATORS, PRECISIONS
+from weakseg.training.schedule import DECAYS
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class FitSettings:
         workers: Processes that read frames, at least 0; 0 reads in this process.
         checkpoint_seconds: Longest time between two saved states, >= 0; 0 saves every step.
         warmup_fraction: Share of all steps in which the learning rate rises, in [0, 1].
+        lr_decay: What the learning rate does after that: cosine, poly or constant; see `Schedule`.
+        lr_decay_power: Of poly, > 0.
         seed: Seed of everything random in a step.
         max_steps: Steps of the whole training, at least `epochs`, so that trainings on more or
             less data can be compared: the data are gone through as often, or as far, as it takes.
@@ -44,6 +47,8 @@ class FitSettings:
     workers: int = 0
     checkpoint_seconds: float = 60.0
     warmup_fraction: float = 0.1
+    lr_decay: str = "cosine"
+    lr_decay_power: float = 0.9
     seed: int = 0
     max_steps: int | None = None
     max_steps_per_epoch: int | None = None
@@ -55,6 +60,8 @@ class FitSettings:
         check_at_least(1, epochs=self.epochs, batch_size=self.batch_size, log_every=self.log_every)
         check_at_least(0, workers=self.workers, checkpoint_seconds=self.checkpoint_seconds)
         check_in_unit(warmup_fraction=self.warmup_fraction)
+        check_one_of(DECAYS, lr_decay=self.lr_decay)
+        check_positive(lr_decay_power=self.lr_decay_power)
         check_one_of(PRECISIONS, precision=self.precision)
         check_one_of(ACCELERATORS, accelerator=self.accelerator)
         if self.gradient_clip is not None:
