@@ -22,6 +22,7 @@ from weakseg.refine import (
 )
 from weakseg.report import Card, Mark, Report, write_report
 from weakseg.stages.cards import MODEL_CARD, write_model_card
+from weakseg.stages.instances import INSTANCES, SHEET
 from weakseg.stages.measuring import Evaluation
 from weakseg.stages.pages_common import Rows, by_probability, spread, training_curves
 from weakseg.stages.pages_plots import evaluation_plots, evaluation_tables, label_plots
@@ -106,7 +107,7 @@ def segmentation_page(
         report,
         title=f"Stage 3: {network_of(config)} on {_MASKS[str(summary['supervision'])]}",
         facts=facts | dict(report.facts),
-        links={"Model card: data, licences, limits, provenance": MODEL_CARD},
+        links=_links(run),
         curves=curves,
         marks=marks,
         tables=[*report.tables, figures_table(summary)],
@@ -114,6 +115,14 @@ def segmentation_page(
         config=as_text(config),
     )
     return write_report(run.path, report)
+
+
+def _links(run: RunFolder) -> dict[str, str]:
+    links = {"Model card: data, licences, limits, provenance": MODEL_CARD}
+    if (run.path / SHEET).exists():
+        links |= {"Instances: frame, truth, and what was found, with boxes and scores": SHEET}
+        links |= {"Instances of all held-out frames, as COCO has them": INSTANCES}
+    return links
 
 
 def _measured(

@@ -22,11 +22,13 @@ from weakseg.artifacts import (
 )
 from weakseg.checks import check_one_of
 from weakseg.data import Frame, read_frame
+from weakseg.labels import SMOKE
 from weakseg.metrics import auroc
 from weakseg.models import SegmentationModel, TiledInference, save_weights
 from weakseg.plans import Stage3Plan
 from weakseg.refine import EvidenceStatistics, ThresholdChoice
 from weakseg.stages.doubt import noise_of
+from weakseg.stages.instances import INSTANCES, write_instances
 from weakseg.stages.learning import fit_segmenter, validate_by_labels
 from weakseg.stages.measuring import Evaluation, evaluate_split, iou_against_masks, oracle_threshold
 from weakseg.stages.pages import segmentation_page
@@ -64,8 +66,7 @@ def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
     device = settle_hardware(plan.hardware, seed=plan.seed)
     teaching = open_teaching(plan)
     frames = teaching.frames
-    for split in ("train", "val"):
-        require_both_labels(frames, split)
+    require_labels(plan, frames)
     segmenter = build_segmenter(plan, teaching)
     noise = noise_of(plan.supervision, precision=plan.fit.precision)
     if noise is not None and segmenter.learns_itself:
@@ -91,20 +92,22 @@ def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
             rows = _rows(held_out, work.run, choice.threshold)
             test = evaluate_split(work.run, frames, plan.test_split, choice.threshold)
             summary = summarise(rows, choice, plan, test) | describe(plan, teaching, work.run)
+            summary |= write_instances(
+                segmenter,
+                held_out,
+                plan.inference,
+                work,
+                drawn_split=plan.test_split,
+                data=teaching.data,
+                sheet_frames=3 * plan.report_frames,
+            )
             summary |= {"seconds": time.monotonic() - started}
             show(
                 work,
                 rows,
                 {"prediction": lambda row, *_: _cut(work.run, row["id"], choice.threshold)},
                 count=plan.report_frames,
-                files=(
-                    "frames.csv",
-                    SEGMENTER,
-                    INFERENCE,
-                    SUPERVISION,
-                    THRESHOLD,
-                    BEST,
-                ),
+                files=("frames.csv", SEGMENTER, INFERENCE, SUPERVISION, THRESHOLD, BEST, INSTANCES),
             )
             work.tracker.finish(summary, "finished")
             segmentation_page(
@@ -119,6 +122,16 @@ def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
             work.run.finish(summary)
             _tell(work.run, summary, plan.test_split)
         return work.run.path
+
+
+def require_labels(plan: Stage3Plan, frames: Sequence[Frame]) -> None:
+    """Refuse frames of one label, but where masks alone teach and choose: those tell both."""
+    if plan.supervision.mode == "full" and plan.selection == "val":
+        if all(frame.label == SMOKE for frame in frames):
+            log.warning("no frame is smoke-free: false alarms are neither unlearnt nor measured")
+        return
+    for split in ("train", "val"):
+        require_both_labels(frames, split)
 
 
 def build_segmenter(plan: Stage3Plan, teaching: Teaching) -> SegmentationModel:
