@@ -96,7 +96,7 @@ def write_model_card(
             Section("Intended use", points=_USE),
             Section("Not for", points=_NO_USE),
             data_section(manifest.data, frames),
-            supervision_section(summary, kept),
+            supervision_section(summary, kept, config),
             network_section(run, config),
             training_section(run, summary, config),
             *_results(test),

@@ -33,17 +33,24 @@ _FIT: Final = (
     "gradient_clip",
 )
 _PREDICT: Final = "source=FRAMES output=MASKS"
+_RANDOM: Final = "random numbers"
 _MEGA: Final = 1e6
 
 
-def supervision_section(summary: Mapping[str, Any], kept: tuple[int, int] | None) -> Section:
-    """Say who taught which frames."""
+def supervision_section(
+    summary: Mapping[str, Any], kept: tuple[int, int] | None, config: Mapping[str, Any]
+) -> Section:
+    """Say who taught which frames, and how far masks were believed."""
     rows: list[list[str | int]] = [
         [told, int(summary[f"supervision/{key}"])]
         for key, told in _TEACHERS.items()
         if f"supervision/{key}" in summary
     ]
     tables = [Table("Training frames", ["taught by", "frames"], rows)] if rows else []
+    asked = config.get("supervision") or {}  # Runs from before it could be chosen have none.
+    settings = [[key, _said(asked[key])] for key in asked if key not in ("mode", "masks")]
+    if settings:
+        tables.append(Table("Settings", ["what", "value"], settings))
     return Section(
         "Supervision", [told_supervision(summary), told_selection(summary, kept)], tables=tables
     )
@@ -54,12 +61,16 @@ def network_section(run: RunFolder | FinishedRun, config: Mapping[str, Any]) -> 
     found = read_json(run.path / SEGMENTER)
     settings = found.get("settings", found)
     reading = read_json(run.path / INFERENCE)
+    begun = _first_weights(config["segmenter"])
+    licence = "unknown: not recorded; ask who published them"
+    if begun == _RANDOM:
+        licence = "none is needed: nothing was taken over"
     rows: list[list[str]] = [
         ["class", str(found.get("class", "Segmenter"))],
         *([key, _said(value)] for key, value in settings.items() if key != "encoder_weights"),
         ["parameters", f"{_parameters(run.path / BEST) / _MEGA:.2f} million"],
-        ["weights it began with", _first_weights(config["segmenter"])],
-        ["licence of these weights", "unknown: not recorded; ask who published them"],
+        ["weights it began with", begun],
+        ["licence of these weights", licence],
         *([f"reading: {key}", _said(value)] for key, value in reading.items()),
     ]
     note = "Input: RGB frames of any size. Output: a score of smoke in [0, 1] for every pixel."
@@ -144,8 +155,8 @@ def _first_weights(segmenter: Mapping[str, Any]) -> str:
     return {
         "auto": "those of stage 1's classifier if its encoder is the same network, else the hub's",
         "hub": "pretrained ones from the hub",
-        "none": "random numbers",
-        "None": "random numbers",
+        "none": _RANDOM,
+        "None": _RANDOM,
     }.get(str(named[0]), "a file or a run that was named")
 
 

@@ -202,6 +202,8 @@ def test_run_holds_a_card_of_its_own_figures(chain: Chain) -> None:
     assert f"`{run.manifest.config['output']}` is this folder" in card
     assert "| train | 4 | 4 | 4 | 4 |" in card
     assert "Licence of the frames: unknown" in card
+    assert "none is needed: nothing was taken over" in card
+    assert "| the label smoke-free | 4 |" in card
     assert "nan" not in card.casefold().split()
     page = run.report_path.read_text(encoding="utf-8")
     assert 'href="MODEL_CARD.md"' in page
