@@ -180,6 +180,13 @@ def test_a_picture_that_cannot_be_had_is_told(filename: Any, reason: str, tmp_pa
     assert done.summary["regions"]["skipped_because"] == {f"on a skipped picture: {reason}": 2}
 
 
+def test_a_whole_path_inside_the_source_will_do(tmp_path: Path) -> None:
+    picture = save_picture(tmp_path / "via" / "deep" / "a.png")
+    save_json(tmp_path / "via" / "v.json", {"a": entry(str(picture), [SQUARE])})
+    done = import_from(ViaReader(), tmp_path / "via", tmp_path / "out")
+    assert list(done.rows) == ["a.png"]
+
+
 def test_a_picture_listed_twice_counts_once(tmp_path: Path) -> None:
     save_json(tmp_path / "via" / "second.json", {"a": entry("a.png", [SQUARE, SQUARE])})
     done = via(tmp_path, [SQUARE])

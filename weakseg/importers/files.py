@@ -127,7 +127,7 @@ class PictureFinder:
         given = name.replace("\\", "/")
         if "://" in given:
             raise PictureError("picture on the web: download it first")
-        if given.startswith("/") or PureWindowsPath(name).drive:
+        if PureWindowsPath(name).drive:
             raise PictureError("picture outside the source")
         places = [Path(os.path.abspath(folder / given)) for folder in (beside, self.base)]  # noqa: PTH100
         inside = [place for place in places if place.is_relative_to(self.base)]
