@@ -118,6 +118,10 @@ def frames_for(
         ArtifactError: If the frames are new to a run that cannot look at new frames.
     """
     own = [frame_of(row) for row in run.frames]
+    if source is not None and source.settings().get("where"):
+        wanted = {frame.path for frame in source.frames()}
+        own = [frame for frame in own if frame.path in wanted]
+        masks = {path: mask for path, mask in masks.items() if path in wanted}
     known = {frame.path for frame in own}
     if source is None or (masks and known.issuperset(masks)):
         return own

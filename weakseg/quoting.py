@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Sequence
+from pathlib import Path
 from typing import Final
 
 _UNQUOTED: Final = re.compile(r"[\w./:@%+-]*", re.ASCII)
@@ -53,6 +54,8 @@ def gather_runs(arguments: list[str]) -> list[str]:
     runs: list[str] = []
     rest: list[str] = []
     for before, item in zip(["", *arguments], arguments, strict=False):
-        is_run = not item.startswith("-") and "=" not in item and before not in _FLAGS_WITH_A_VALUE
+        is_word = not item.startswith(("-", "~")) and "=" not in item
+        # A sweep names its folders after settings: `runs/sweeps/seed=1`.
+        is_run = (is_word and before not in _FLAGS_WITH_A_VALUE) or Path(item).is_dir()
         (runs if is_run else rest).append(item)
     return [*rest, f"runs=[{','.join(map(quoted, runs))}]"] if runs else rest
