@@ -8,7 +8,7 @@ from typing import Any
 
 from weakseg.artifacts import FinishedRun, read_json
 from weakseg.data import Frame
-from weakseg.report import Report, write_report
+from weakseg.report import Mark, Report, write_report
 from weakseg.stages.cards import MODEL_CARD
 from weakseg.stages.measuring import Evaluation
 from weakseg.stages.pages_plots import evaluation_plots, evaluation_tables
@@ -48,6 +48,7 @@ def evaluation_page(
             cards=evaluation_cards(result.figures),
             plots=evaluation_plots(result),
             curves={"IoU by threshold/per image": result.curve},
+            marks={"IoU by threshold": Mark(threshold, f"cut at {threshold:.3f}")},
             panels=panels,
             false_alarms=alarms,
             no_false_alarms=no_alarms(result.figures),
