@@ -120,14 +120,17 @@ class Separation(nn.Module):
 
     def _looked_up(self, level: Tensor, known: Tensor) -> Tensor:
         """Fill each cell with a mean of the cells outside the focus that are most like it."""
-        wanted = self.wanted(level).flatten(2).transpose(1, 2)  # (B, D, h, w) -> (B, N, D)
-        offered = self.offered(level).flatten(2).transpose(1, 2)
-        seen = level.flatten(2).transpose(1, 2)
+        # One head, (B, 1, N, D): the form that exporters know.
+        wanted, offered, seen = (
+            part.flatten(2).transpose(1, 2)[:, None]
+            for part in (self.wanted(level), self.offered(level), level)
+        )
         # Clamp: in a frame that is in focus all over, every cell counts alike.
-        bias = known.clamp(min=_LEAST_KNOWN).log().flatten(2)  # (B, 1, N)
-        bias = bias.to(wanted.dtype).expand(-1, wanted.shape[1], -1)
-        found = F.scaled_dot_product_attention(wanted, offered, seen, attn_mask=bias)
-        return found.transpose(1, 2).reshape(level.shape)
+        bias = known.clamp(min=_LEAST_KNOWN).log().flatten(2)[:, :, None]  # (B, 1, 1, N)
+        found = F.scaled_dot_product_attention(
+            wanted, offered, seen, attn_mask=bias.to(wanted.dtype)
+        )
+        return found[:, 0].transpose(1, 2).reshape(level.shape)
 
 
 class DomainFusion(nn.Module):
