@@ -22,7 +22,7 @@ FILES = Path(__file__).parents[1] / "conf" / "experiment"
 PLANS = {"stage1": plans.Stage1Plan, "stage2": plans.Stage2Plan, "stage3": plans.Stage3Plan}
 PRESETS = [
     (stage, name)
-    for name in ("thesis", "h2o_smoke", "fosp", "smoke_bench")
+    for name in ("thesis", "h2o_smoke", "fosp", "maskrcnn_fire", "smoke_bench")
     for stage in PLANS
     if (FILES / stage / f"{name}.yaml").exists()
 ]
@@ -56,7 +56,7 @@ def head(stage: str, name: str) -> str:
 
 def test_every_preset_has_the_stages_it_needs() -> None:
     names = {name for _, name in PRESETS}
-    assert names == {"thesis", "h2o_smoke", "fosp", "smoke_bench"}
+    assert names == {"thesis", "h2o_smoke", "fosp", "maskrcnn_fire", "smoke_bench"}
     for name in ("thesis", "smoke_bench"):
         assert {stage for stage, other in PRESETS if other == name} == set(PLANS)
 
@@ -74,7 +74,9 @@ def test_preset_builds(stage: str, name: str) -> None:
     assert type(build(stage, name)) is PLANS[stage]
 
 
-@pytest.mark.parametrize("name", [name for stage, name in PRESETS if stage == "stage3"])
+@pytest.mark.parametrize(
+    "name", [name for stage, name in PRESETS if stage == "stage3" and name != "maskrcnn_fire"]
+)
 def test_network_and_loss_of_a_preset_learn(name: str) -> None:
     """One step on noise, with random weights; `auto` stands for a ResNet-18."""
     plan = build("stage3", name)
@@ -107,6 +109,22 @@ def test_h2o_card_is_repeated() -> None:
     assert (fit.batch_size, fit.epochs, fit.gradient_clip) == (16, 5, None)
     assert (fit.lr_decay, fit.warmup_fraction, plan.head_lr_factor) == ("cosine", 0, 1)
     assert plan.supervision.mode == "full"
+
+
+def test_maskrcnn_fire_is_repeated_and_learns() -> None:
+    plan = build("stage3", "maskrcnn_fire")
+    asked = plan.segmenter.keywords
+    assert (asked["backbone"], asked["weights"]) == ("resnet50", "coco")
+    assert (plan.supervision.mode, plan.selection, plan.inference.flip) == ("full", "val", False)
+    torch.manual_seed(0)
+    model = plan.segmenter(backbone="test_resnet", weights=None, channels=8, proposals=8)
+    optimizer = plan.optimizer(list(model.parameters()))
+    mask = torch.zeros(2, 64, 64, dtype=torch.int64)
+    mask[0, 20:40, 20:40] = 1
+    losses = model(torch.rand(2, 3, 64, 64), mask=mask)
+    losses["loss"].backward()
+    optimizer.step()
+    assert math.isfinite(float(losses["loss"].detach()))
 
 
 def test_fosp_is_repeated() -> None:
