@@ -125,7 +125,7 @@ def test_chain_of_real_stages_ends_in_one_summary(
         "evaluate": ["split=val", "resamples=0", "report_frames=0"],
     }
     typed = [f"{stage}.{word}" for stage, own in words.items() for word in own]
-    group = ("tracking.group=g", "tracking.point=[seed=3]", "tracker=none", "seed=3")
+    group = ("tracking.group=g", "tracking.point=['seed=3']", "tracker=none", "seed=3")
     doors.must("chain", *typed, *group, "output=out", "hardware.threads=1", cwd=tmp_path)
     run = tmp_path / "out"
     summary = json.loads((run / "summary.json").read_text())

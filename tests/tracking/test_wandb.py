@@ -114,6 +114,17 @@ def test_run_of_a_sweep_is_tagged_with_group_and_point(
     tracker.finish({}, "finished")
 
 
+def test_run_of_wandbs_agent_has_the_agents_id(
+    tmp_path: Path, fake: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep3")
+    monkeypatch.setenv("WANDB_RUN_ID", "agentrun7")
+    tracker = WandbTracker()
+    begin(tracker, tmp_path)
+    tracker.finish({}, "interrupted")
+    assert fake.calls[0]["id"] == (tmp_path / "wandb_id.txt").read_text().strip() == "agentrun7"
+
+
 def test_rows_may_step_back_and_hold_nan(tmp_path: Path, fake: SimpleNamespace) -> None:
     tracker = WandbTracker()
     begin(tracker, tmp_path)

@@ -190,7 +190,9 @@ def _run_id(run_dir: Path) -> str:
     """The id kept in the run folder, so that a resumed run stays one run."""
     path = run_dir / RUN_ID
     if not path.exists():
-        write_text(path, secrets.token_hex(4) + "\n")
+        # `wandb agent` has chosen one, and wandb takes no other.
+        chosen = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
+        write_text(path, (chosen or secrets.token_hex(4)) + "\n")
     return path.read_text(encoding="ascii").strip()
 
 
