@@ -37,6 +37,7 @@ PLANS = {
     "evaluate": plans.EvaluatePlan,
     "compare": plans.ComparePlan,
     "predict": plans.PredictPlan,
+    "export": plans.ExportPlan,
     "ablation": plans.AblationPlan,
     "chain": plans.ChainPlan,
     "sweep": plans.SweepPlan,

@@ -32,6 +32,7 @@ LAYERS = (
         "compare",
         "evaluate",
         "predict",
+        "export",
         "ablation",
         "import",
         "serve",

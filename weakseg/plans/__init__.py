@@ -16,6 +16,7 @@ from weakseg.plans.evaluation import ComparePlan as ComparePlan
 from weakseg.plans.evaluation import EvaluatePlan as EvaluatePlan
 from weakseg.plans.importing import ImportPlan as ImportPlan
 from weakseg.plans.prediction import AlarmPlan as AlarmPlan
+from weakseg.plans.prediction import ExportPlan as ExportPlan
 from weakseg.plans.prediction import PredictPlan as PredictPlan
 from weakseg.plans.prediction import SmoothingPlan as SmoothingPlan
 from weakseg.plans.prediction import StreamPlan as StreamPlan

@@ -123,3 +123,30 @@ class PredictPlan:
             raise ValueError("give every_seconds or frame_step, not both")
         if self.cut is not None:
             check_in_unit(cut=self.cut)
+
+
+@dataclass
+class ExportPlan:
+    """Export the segmenter of a finished stage-3 run as ONNX.
+
+    Args:
+        output: The file; ends in `.onnx`.
+        tolerance: Largest difference of a probability between ONNX Runtime and torch, > 0.
+        sizes: Pictures in the batch, height and width: where the two are compared.
+    """
+
+    run: str = MISSING
+    output: str = MISSING
+    tolerance: float = 1e-4
+    sizes: list[list[int]] = field(default_factory=lambda: [[1, 64, 64]])
+    hardware: HardwarePlan = field(default_factory=HardwarePlan)
+
+    def __post_init__(self) -> None:
+        """Check what no component checks."""
+        check_positive(tolerance=self.tolerance)
+        for size in self.sizes:
+            if len(size) != 3 or size[0] < 1 or min(size[1:]) < 32:
+                raise ValueError(
+                    f"sizes must be lists of batch (1 or more), height and width (32 or more), "
+                    f"got {size}"
+                )
