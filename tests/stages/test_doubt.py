@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from doors import Chain, Doors
+from doors import Accident, Chain, Doors
 
 from weakseg.artifacts import (
     FinishedRun,
@@ -140,27 +141,39 @@ def test_wrong_doubts_are_refused(doubts: dict[str, Any], words: str) -> None:
         check_doubts(SupervisionPlan(**doubts))
 
 
-def test_the_command_learns_with_every_doubt(doors: Doors, chain: Chain) -> None:
-    arguments = [a for a in chain.arguments["stage3"] if not a.startswith(("output=", "fit.ep"))]
-    doors.must(
-        "stage3",
-        *arguments,
-        "supervision.confidence_floor=0.3",
-        "supervision.edge_band_pixels=1",
-        "supervision.trim_share=0.2",
-        "supervision.correction_confidence=0.8",
-        "supervision.consistency_weight=1",
-        "loss.label_smoothing=0.05",
-        "fit.epochs=2",
-        "fit.log_every=1",
-        "output=runs/stage3/doubting",
-        cwd=chain.root,
-    )
-    run = chain.root / "runs/stage3/doubting"
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    told = set().union(*rows)
-    assert {"train/consistency", "train/trimmed", "train/corrected"} <= told
-    assert Manifest.read(run).settings["supervision"]["trim_share"] == 0.2
+EVERY_DOUBT = (
+    "supervision.confidence_floor=0.3",
+    "supervision.edge_band_pixels=1",
+    "supervision.trim_share=0.2",
+    "supervision.correction_confidence=0.6",
+    "supervision.slope_drop=0.3",
+    "supervision.consistency_weight=1",
+    "loss.label_smoothing=0.05",
+    "fit.epochs=5",
+    "fit.log_every=1",
+    "fit.checkpoint_seconds=0",
+)
+
+
+def test_the_command_learns_with_every_doubt_and_is_killed_without_a_trace(
+    doors: Doors, chain: Chain
+) -> None:
+    given = [a for a in chain.arguments["stage3"] if not a.startswith(("output=", "fit."))]
+    given += [*EVERY_DOUBT, "fit.batch_size=4"]
+    whole, killed = (chain.root / "runs/stage3" / name for name in ("doubting", "killed"))
+    done = doors.must("stage3", *given, f"output={whole}", cwd=chain.root)
+    accident = Accident("SIGKILL", "after", done.renamings // 2)
+    dead = doors.run("stage3", *given, f"output={killed}", cwd=chain.root, accident=accident)
+    assert dead.code == -signal.SIGKILL
+    doors.must("stage3", *given, f"output={killed}", cwd=chain.root)
+    one, other = (run / "checkpoints" / "best.safetensors" for run in (whole, killed))
+    assert one.read_bytes() == other.read_bytes()
+    rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    last = [row for row in rows if "train/loss" in row][-1]
+    assert last["train/consistency"] > 0
+    assert last["train/trimmed"] > 0
+    assert last["train/corrected"] > 0
+    assert Manifest.read(whole).settings["supervision"]["trim_share"] == 0.2
 
 
 def test_a_network_that_learns_itself_cannot_doubt(doors: Doors, chain: Chain) -> None:
