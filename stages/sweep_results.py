@@ -13,8 +13,8 @@
   `command` (which makes the run again, from the folder in which the sweep was started).
 
 `points.csv` holds a row for each point: the same, with a column `parameter/NAME` for each
-parameter and one for each figure, by its own name. Of a grid whose file was changed, points that
-are no longer in it are in neither.
+parameter and one for each figure, by its own name (`figure/NAME` where that is taken, such as
+`figure/seconds`). Of a grid whose file was changed, points that are no longer in it are in neither.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from weakseg.stages.sweep_ledger import FINISHED, Point
 
 TABLE: Final = "points.csv"
 PARAMETER: Final = "parameter/"
+FIGURE: Final = "figure/"
 _COLUMNS: Final = (
     "number",
     "name",
@@ -147,7 +148,8 @@ def _table(points: Sequence[Point]) -> str:
     figures = sorted({key for point in points for key in point.figures})
     written = io.StringIO()
     table = csv.writer(written, lineterminator="\n")
-    table.writerow([*_COLUMNS, *(PARAMETER + key for key in parameters), *figures])
+    named = [FIGURE + key if key in _COLUMNS else key for key in figures]
+    table.writerow([*_COLUMNS, *(PARAMETER + key for key in parameters), *named])
     for point in points:
         row = asdict(point) | {"overrides": " ".join(point.overrides)}
         table.writerow(

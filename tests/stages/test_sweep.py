@@ -80,6 +80,9 @@ def test_every_point_is_made_and_told(tmp_path: Path, fake: Path) -> None:
     assert [row["seed"] for row in rows[:3]] == ["0", "1", "2"]
     assert {row["status"] for row in rows} == {"finished"}
     assert {row["frames"] for row in rows} == {"7"}
+    # What the run says took 3 s, and what the sweep measured, are two columns.
+    assert {row["figure/seconds"] for row in rows} == {"3"}
+    assert "3" not in {row["seconds"] for row in rows}
 
 
 def test_finished_sweep_starts_nothing_and_a_grown_one_only_what_is_new(

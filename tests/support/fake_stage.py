@@ -25,7 +25,9 @@ def main() -> None:
     output.mkdir(parents=True, exist_ok=True)
     record = {"kind": "stage1", "status": "complete", "settings": {}, "inputs": {}, "version": "1"}
     score = 1.0 / (1 + int(words.get("seed", "0"))) + (words.get("cam") == "good")
-    (output / "summary.json").write_text(json.dumps({"val": {"auroc": score}, "frames": 7}))
+    (output / "summary.json").write_text(
+        json.dumps({"val": {"auroc": score}, "frames": 7, "seconds": 3})
+    )
     (output / "manifest.json").write_text(json.dumps(record))
 
 
