@@ -72,7 +72,10 @@ def test_shared_stage_1_is_the_same_for_the_same_settings_alone() -> None:
     [
         ({"stages": []}, "stages must be some of stage1, stage2, stage3, evaluate"),
         ({"stages": ["stage2", "stage1"]}, "in that order"),
-        ({"stages": ["stage1"], "stage2": ["refine=crf"]}, "stage2: its settings count for noth"),
+        (
+            {"stages": ["stage1"], "stage2": ["refine=crf"]},
+            "stage2: its settings count for nothing",
+        ),
         ({"stages": ["stage2"]}, "stage2 needs the run it starts from: .* stage2.cams=RUN"),
         ({"stages": ["evaluate"]}, "evaluate.run=RUN"),
         ({"stage1": ["output=x"]}, "stage1.output: its run lies in the chain's"),
