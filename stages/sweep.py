@@ -16,6 +16,7 @@ from weakseg.errors import ArtifactError, WeaksegError
 from weakseg.plans import SweepPlan
 from weakseg.stages.sweep_file import find_sweep_file, read_sweep_file
 from weakseg.stages.sweep_ledger import FAILED, FINISHED, Ledger, Point, folder_name
+from weakseg.stages.sweep_page import PAGE
 from weakseg.stages.sweep_results import TABLE, Progress
 from weakseg.stages.sweep_running import Sweep, collect, make_points
 from weakseg.stages.sweep_search import Seen, build_search
@@ -135,7 +136,8 @@ def _tell_end(sweep: Sweep, progress: Progress) -> None:
     if best is not None and metric is not None:
         log.info("best %s: %.4g, %s", metric.name, best.metric, " ".join(best.overrides))
     told = ", ".join(f"{count} {status}" for status, count in sorted(progress.counts.items()))
-    log.info("%s; table: %s", told or "no point yet", sweep.output / TABLE)
+    log.info("%s", told or "no point yet")
+    log.info("table: %s; report: %s", sweep.output / TABLE, sweep.output / PAGE)
     failed = [one for one in sweep.ledger.points() if one.status == FAILED]
     failed = [one for one in failed if sweep.search.includes(one.parameters)]
     if failed:

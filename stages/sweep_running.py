@@ -26,6 +26,7 @@ from weakseg.stages.sweep_ledger import (
     Ledger,
     Point,
 )
+from weakseg.stages.sweep_page import PAGE, write_sweep_page
 from weakseg.stages.sweep_results import Progress, figures_of, write_results
 from weakseg.stages.sweep_search import Search
 from weakseg.targets import ConfigurationError
@@ -33,6 +34,9 @@ from weakseg.training import Interrupted, StopFlag
 from weakseg.training.progress import clock_face
 
 log = logging.getLogger(__name__)
+
+_PAGE_SECONDS = 60.0
+"""While points are made, the page with their pictures is written no more often than that."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ def make_points(sweep: Sweep, *, jobs: int, stop: StopFlag, count: int | None = 
                     point = future.result()
                     if point.status == FINISHED and is_new:
                         took.append(point.seconds)
-                    _tell_point(sweep, point, collect(sweep), took, jobs)
+                    _tell_point(sweep, point, collect(sweep, at_end=False), took, jobs)
                     is_open = True
         except BaseException:
             terminal.kill()
@@ -175,18 +179,26 @@ def make_point(sweep: Sweep, claim: Claim, terminal: Terminal, stop: StopFlag) -
     return point
 
 
-def collect(sweep: Sweep) -> Progress:
-    """Write the tables of all that is there."""
+def collect(sweep: Sweep, *, at_end: bool = True) -> Progress:
+    """Write the tables of all that is there, and the page; before the end, not all the time."""
     with sweep.ledger.locked():
         own = [one for one in sweep.ledger.statuses() if sweep.search.includes(one.parameters)]
-        return write_results(
+        total = max(sweep.search.total, len(own))
+        progress = write_results(
             sweep.output,
             sweep.file,
             own,
-            total=max(sweep.search.total, len(own)),
+            total=total,
             seed=sweep.plan.seed,
             made_by=sweep.made_by,
         )
+        if at_end or _is_stale(sweep.output / PAGE):
+            write_sweep_page(sweep.output, sweep.file, own, total)
+        return progress
+
+
+def _is_stale(page: Path) -> bool:
+    return not page.exists() or time.time() - page.stat().st_mtime > _PAGE_SECONDS
 
 
 def _claim(sweep: Sweep, tried: set[int]) -> Claim | None:

@@ -1,0 +1,120 @@
+"""What a sweep's report says: seeds merged, the best against the next, what moves the metric."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from weakseg.stages.sweep_file import Metric
+from weakseg.stages.sweep_groups import (
+    epsilon_squared,
+    group_points,
+    half_width,
+    importance,
+    is_seed,
+    judge,
+)
+from weakseg.stages.sweep_ledger import FAILED, FINISHED, Point
+from weakseg.stages.sweep_page import words_of
+
+METRIC = Metric("val/iou", "maximize", None)
+
+
+def point(number: int, metric: float | None, **parameters: object) -> Point:
+    status = FINISHED if metric is not None else FAILED
+    named = {key.replace("__", "."): value for key, value in parameters.items()}
+    return Point(number, f"p{number}", named, (), status=status, metric=metric)  # type: ignore[arg-type]
+
+
+def test_seeds_are_merged() -> None:
+    points = [
+        point(0, 0.2, refine="none", seed=0),
+        point(1, 0.4, refine="crf", seed=0),
+        point(2, 0.3, refine="none", seed=1),
+        point(3, None, refine="crf", seed=1),
+    ]
+    none, crf = group_points(points)
+    assert (none.name, none.points, none.mean) == ("refine=none", (0, 2), pytest.approx(0.25))
+    assert none.spread == pytest.approx(np.std([0.2, 0.3], ddof=1))
+    assert (crf.points, crf.mean) == ((1, 3), 0.4)
+    assert math.isnan(crf.spread) and math.isnan(crf.half_width)
+    assert is_seed("seed") and is_seed("stage1.seed") and not is_seed("seeds.count")
+
+
+def test_intervals_are_students() -> None:
+    rng = np.random.default_rng(0)
+    for count in (2, 3, 5, 11, 12, 30, 200):
+        values = rng.normal(size=count)
+        low, high = stats.t.interval(
+            0.95, count - 1, values.mean(), values.std(ddof=1) / math.sqrt(count)
+        )
+        assert half_width(list(values)) == pytest.approx((high - low) / 2, rel=0.002)
+    assert math.isnan(half_width([1.0]))
+
+
+def test_the_best_is_set_against_the_next_seed_by_seed() -> None:
+    # Both spread by far more than they differ, but differ alike on every seed.
+    points = [
+        point(2 * seed + (refine == "crf"), 0.1 * seed + gain, refine=refine, seed=seed)
+        for seed in range(3)
+        for refine, gain in (("none", 0.0), ("crf", 0.05 + 0.001 * seed))
+    ]
+    verdict = judge(group_points(points), 1.0)
+    assert verdict is not None and verdict.other is not None
+    assert verdict.best.name == "refine=crf" and verdict.other.name == "refine=none"
+    assert verdict.difference == pytest.approx(0.051)
+    assert verdict.is_paired and verdict.is_clear
+    assert "more than seeds alone make" in words_of(verdict, METRIC)
+    less = judge(group_points(points), -1.0)
+    assert less is not None and less.best.name == "refine=none"
+    assert less.difference == pytest.approx(-0.051)
+
+
+def test_chance_is_called_chance() -> None:
+    values = {"a": (0.30, 0.36, 0.33), "b": (0.34, 0.31, 0.33)}
+    points = [
+        point(k, value, refine=name, seed=seed)
+        for k, (name, seed, value) in enumerate(
+            (name, seed, value) for name, own in values.items() for seed, value in enumerate(own)
+        )
+    ]
+    verdict = judge(group_points(points), 1.0)
+    assert verdict is not None and not verdict.is_clear
+    assert "no more than seeds alone make" in words_of(verdict, METRIC)
+
+
+def test_little_is_said_of_little() -> None:
+    assert words_of(None, METRIC) == "No point is finished yet."
+    assert "names no metric" in words_of(None, None)
+    one = judge(group_points([point(0, 0.5, refine="crf")]), 1.0)
+    assert words_of(one, METRIC) == "Best val/iou: refine=crf, 0.5000 over 1 seed."
+    two = judge(group_points([point(0, 0.5, a=1), point(1, 0.4, a=2)]), 1.0)
+    assert "run three" in words_of(two, METRIC)
+    assert judge([], 1.0) is None
+
+
+def test_importance_is_the_variance_a_setting_explains() -> None:
+    rng = np.random.default_rng(1)
+    points = [
+        point(k, float(gain + rng.normal(0, 0.01)), refine=refine, lr=float(rng.uniform()), seed=k)
+        for k, (refine, gain) in enumerate([("none", 0.0), ("crf", 0.1), ("sam", 0.2)] * 20)
+    ]
+    found = importance([*points, point(99, None, refine="none", lr=0.5, seed=99)])
+    assert next(iter(found)) == "refine"
+    assert found["refine"] > 0.95
+    assert found["lr"] < 0.2, "sixty numbers do not explain what four bins cannot"
+
+
+def test_epsilon_squared_agrees_with_the_analysis_of_variance() -> None:
+    rng = np.random.default_rng(2)
+    levels = np.repeat([0, 1, 2], 15)
+    values = rng.normal(size=45) + 0.8 * levels
+    f, _ = stats.f_oneway(*(values[levels == kind] for kind in range(3)))
+    expected = 2 * (f - 1) / (2 * f + 42)  # (SSB - df MSW) / SST, by F
+    assert epsilon_squared(values, levels.tolist()) == pytest.approx(expected)
+    assert epsilon_squared(values, [0] * 45) == 0
+    assert epsilon_squared(np.ones(45), levels.tolist()) == 0
+    assert epsilon_squared(values[:3], [0, 1, 2]) == 0
