@@ -19,7 +19,7 @@ NOT_MISSPELT := carin,steams,inpt
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv demo test test-core test-python check check-types bench-core sanitize ablation docs notebooks clean
+.PHONY: help venv demo test test-core test-python check check-types bench-core bench-inference sanitize ablation docs notebooks clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ check: venv ## ruff, clang-format, codespell, mypy --strict
 
 bench-core: venv ## time the C++ core against pydensecrf; OPTIONS='--quick' for less
 	$(BIN)/python benchmarks/core.py $(OPTIONS)
+
+bench-inference: venv ## frames per second, torch against ONNX Runtime; OPTIONS='--quick' for less
+	$(BIN)/python benchmarks/inference.py $(OPTIONS)
 
 sanitize: venv ## run the C++ tests and 100,000 random cases under AddressSanitizer and UBSan
 	@$(BIN)/cmake -S csrc -B build/sanitize $(CMAKE_NINJA) -DCMAKE_BUILD_TYPE=RelWithDebInfo \

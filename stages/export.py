@@ -11,6 +11,7 @@ from typing import Any
 from weakseg.artifacts import ArtifactError, FinishedRun, load_run
 from weakseg.artifacts.manifest import installed_version
 from weakseg.labels import BACKGROUND, SMOKE
+from weakseg.models import SegmentationModel, TiledInference
 from weakseg.models.onnx import export_onnx
 from weakseg.plans import ExportPlan
 from weakseg.stages.segmenters import load_segmenter
@@ -26,7 +27,8 @@ def run(plan: ExportPlan, config: Mapping[str, Any]) -> Path:
         raise ValueError(f"output must end in .onnx, got {output}")
     settle_hardware(plan.hardware, seed=0)
     finished = load_run(Path(plan.run), kind="stage3")
-    segmenter, _, _ = load_segmenter(finished)
+    loaded = load_segmenter(finished)
+    segmenter = loaded[0]
     if segmenter.learns_itself:
         raise ArtifactError(
             f"{finished.path} is a {type(segmenter).__name__}, whose instances make no graph of "
@@ -36,7 +38,7 @@ def run(plan: ExportPlan, config: Mapping[str, Any]) -> Path:
     gap = export_onnx(
         segmenter,
         output,
-        metadata=metadata_of(finished),
+        metadata=metadata_of(finished, *loaded),
         sizes=sizes,
         tolerance=plan.tolerance,
     )
@@ -50,9 +52,13 @@ def run(plan: ExportPlan, config: Mapping[str, Any]) -> Path:
     return output
 
 
-def metadata_of(finished: FinishedRun) -> dict[str, str]:
+def metadata_of(
+    finished: FinishedRun,
+    segmenter: SegmentationModel,
+    inference: TiledInference,
+    threshold: float,
+) -> dict[str, str]:
     """Say in an ONNX file what it is, how it is to be used, and what it was made from."""
-    segmenter, inference, threshold = load_segmenter(finished)
     return {
         "producer": "weakseg",
         "version": installed_version(),

@@ -12,6 +12,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
+import inference
 from bench import accuracy, contenders, figures, sections, targets
 from bench.figures import Figures
 from bench.frames import Frames, class_probabilities, draw_frame, one_hot
@@ -127,3 +128,20 @@ def test_json_holds_every_figure(tmp_path: Path) -> None:
     (figure,) = content["figures"]
     assert (figure["median"], figure["min"], figure["max"]) == (2.0, 1.0, 3.0)
     assert figure["channels"] == 2
+
+
+def test_inference_rates_and_ratios_are_kept() -> None:
+    kept = Figures()
+    works = {
+        "torch": lambda scene: sum(range(20_000)),
+        "ONNX Runtime": lambda scene: sum(range(10)),
+    }
+    effort = Effort(repeats=3, calls_for=0)
+    rows = inference.measure(works, (64, 32), "CPU", effort, kept)
+    assert [row[0] for row in rows] == ["CPU, 64 x 32, torch", "CPU, 64 x 32, ONNX Runtime"]
+    ratio = kept.find("ONNX Runtime", inference.RATIO, width=64, device="CPU")
+    assert ratio is not None
+    assert ratio.median > 1
+    torch_alone = kept.find("torch", inference.RATIO)
+    assert torch_alone is not None
+    assert torch_alone.runs == (1.0, 1.0, 1.0)
