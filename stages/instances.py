@@ -29,9 +29,6 @@ log = logging.getLogger(__name__)
 
 INSTANCES: Final = "instances.json"
 SHEET: Final = "instances.jpg"
-SHOWN_SCORE: Final = 0.5
-"""Score from which an instance is drawn; `instances.json` has all."""
-
 _FOLDER: Final = "instances"
 _SHEET_SIDE: Final = 480
 
@@ -44,6 +41,7 @@ def write_instances(
     *,
     drawn_split: str,
     data: Mapping[str, Any],
+    shown_score: float,
     sheet_frames: int,
 ) -> dict[str, float]:
     """Find the instances of held-out frames; write `instances.json`, and draw those of one split.
@@ -58,11 +56,11 @@ def write_instances(
         work: The stage at work.
         drawn_split: Whose frames are drawn.
         data: Settings of the frames' source, which lead to masks.
+        shown_score: Score from which an instance is drawn and counted, in [0, 1]; the file has all.
         sheet_frames: Frames on the sheet, at least 0.
 
     Returns:
-        Figures for the summary: instances with at least half a score, by frame with smoke and
-        by frame without.
+        Figures for the summary: instances shown of a frame with smoke, and of one without.
     """
     if not isinstance(model, MaskRcnn):
         return {}
@@ -73,7 +71,8 @@ def write_instances(
             pixels = read_frame(frame.path)
             found = find_instances(model, pixels, inference, device=device)
             if frame.split == drawn_split:
-                write_picture(_path(work.run, frame, ".jpg"), _draw_found(pixels, found))
+                drawn = _draw_found(pixels, found, shown_score)
+                write_picture(_path(work.run, frame, ".jpg"), drawn)
             facts = {
                 "file_name": str(frame.path),
                 "height": pixels.shape[0],
@@ -86,8 +85,9 @@ def write_instances(
     count = write_coco(work.run.path / INSTANCES, _records(work.run, frames), info=info)
     log.info("%d instances in %d frames: %s", count, len(frames), work.run.path / INSTANCES)
     chosen = [frame for frame in frames if frame.split == drawn_split]
-    _draw_sheet(model, _mixed(chosen, sheet_frames), inference, work.run, data)
-    return _figures(work.run, chosen, drawn_split)
+    on_sheet = _mixed(chosen, sheet_frames)
+    _draw_sheet(model, on_sheet, inference, work.run, data, shown_score=shown_score)
+    return _figures(work.run, chosen, drawn_split, shown_score)
 
 
 def _path(run: RunPaths, frame: Frame, suffix: str = ".json") -> Path:
@@ -102,10 +102,10 @@ def _records(
         yield content["picture"], content["instances"]
 
 
-def _figures(run: RunPaths, frames: Sequence[Frame], split: str) -> dict[str, float]:
+def _figures(run: RunPaths, frames: Sequence[Frame], split: str, score: float) -> dict[str, float]:
     counts: dict[bool, list[int]] = {True: [], False: []}
     for frame, (_, records) in zip(frames, _records(run, frames), strict=True):
-        sure = sum(record["score"] >= SHOWN_SCORE for record in records)
+        sure = sum(record["score"] >= score for record in records)
         counts[frame.label == SMOKE].append(sure)
     names = {True: "instances_by_smoke_frame", False: "instances_by_smoke_free_frame"}
     return {
@@ -133,6 +133,8 @@ def _draw_sheet(
     inference: TiledInference,
     run: RunPaths,
     data: Mapping[str, Any],
+    *,
+    shown_score: float,
 ) -> None:
     truth = truths(data)
     device = next(model.parameters()).device
@@ -145,13 +147,13 @@ def _draw_sheet(
         told = draw_instances(
             pixels, boxes=real.boxes.numpy(), masks=real.masks.numpy().astype(np.bool_)
         )
-        rows.append([pixels, told, _draw_found(pixels, found)])
+        rows.append([pixels, told, _draw_found(pixels, found, shown_score)])
     if rows:
         write_picture(run.path / SHEET, panel_sheet(rows, long_side=_SHEET_SIDE))
 
 
-def _draw_found(pixels: FrameArray, found: FoundInstances) -> FrameArray:
-    sure = found.above(SHOWN_SCORE)
+def _draw_found(pixels: FrameArray, found: FoundInstances, score: float) -> FrameArray:
+    sure = found.above(score)
     return draw_instances(
         pixels,
         boxes=sure.boxes.numpy(),

@@ -99,6 +99,7 @@ def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
                 work,
                 drawn_split=plan.test_split,
                 data=teaching.data,
+                shown_score=choice.threshold,
                 sheet_frames=3 * plan.report_frames,
             )
             summary |= {"seconds": time.monotonic() - started}

@@ -46,6 +46,7 @@ def write(model: Any, source: IndexSource, work: Work) -> Mapping[str, float]:
         work,
         drawn_split="test",
         data=source.settings(),
+        shown_score=0.5,
         sheet_frames=4,
     )
 
