@@ -60,7 +60,7 @@ def write_page(
     seeds = len(judged[0].group.members)
     panels, alarms = _panels(judged, compared, count, plan)
     report = Report(
-        title=" against ".join(names[::-1]) if len(names) == 2 else f"{len(names)} compared",
+        title=_title(names),
         status=[
             f"{told['frames']} frames of {told['scenes']} scenes, evaluation {told['evaluation']}; "
             f"{seeds} {'run' if seeds == 1 else 'runs'} of each, {names[0]} is the base.",
@@ -97,6 +97,11 @@ def write_page(
         ],
     )
     return write_report(output, report, name=PAGE)
+
+
+def _title(names: Sequence[str]) -> str:
+    base, *others = names
+    return f"{', '.join(others)} against {base}" if others else f"{base} over its seeds"
 
 
 def _cards(one: Comparison) -> list[Card]:

@@ -130,7 +130,7 @@ class ScoreCurves:
         return bin_rows(smoke + other, self._sums, smoke)
 
     def summary(self, threshold: float | None = None) -> dict[str, float]:
-        """Return the oracle's peaks, pixel AP and ECE, and what a chosen threshold loses beside them.
+        """Return the oracle's peaks, pixel AP and ECE, and what a chosen threshold loses.
 
         Args:
             threshold: One chosen without masks, in [0, 1]; None leaves its figures out.
