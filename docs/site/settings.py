@@ -221,8 +221,9 @@ def group_folders() -> list[Path]:
 
 
 def page_of(group: str) -> str:
-    """Name the page of a group: `refine/step` -> `refine_step.md`."""
-    return f"{group.replace('/', '_')}.md"
+    """Name the page of a group: `refine/step` -> `refine_step.md`; a command goes before."""
+    name = group.replace("/", "_")
+    return f"{name}_files.md" if (CONF / f"{name}.yaml").is_file() else f"{name}.md"
 
 
 def _group_link(entry: str) -> str:
