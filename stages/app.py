@@ -17,7 +17,7 @@ from weakseg.report import overlay
 from weakseg.stages.corrections import LabelFolder
 from weakseg.stages.ports import listen
 from weakseg.stages.predictor import Prediction, Predictor
-from weakseg.stages.viewing import ADD, TAKE_AWAY, pictures_of, repainted, watch, words_of
+from weakseg.stages.viewing import ADD, TAKE_AWAY, Moment, pictures_of, repainted, watch, words_of
 
 # Before gradio reads it: nothing is sent anywhere.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -50,7 +50,6 @@ def run(plan: AppPlan, config: Mapping[str, Any]) -> None:
 
 def launch(app: gr.Blocks, host: str, port: int, *, wait: bool) -> None:
     """Start the server of an app; without telling or fetching anything elsewhere."""
-    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     app.launch(
         server_name=host,
         server_port=port,
@@ -59,7 +58,9 @@ def launch(app: gr.Blocks, host: str, port: int, *, wait: bool) -> None:
         show_error=True,
         prevent_thread_lock=not wait,
         footer_links=["api"],
-        theme=gr.themes.Base(**fonts),
+        theme=gr.themes.Base(
+            font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+        ),
     )
 
 
@@ -85,7 +86,8 @@ def make_app(predictors: Mapping[str, Predictor], labels: LabelFolder, plan: App
             _picture_tab(predictors, threshold, labels, plan)
         with gr.Tab("Video"):
             _video_tab(first, threshold, plan)
-    return app
+    built: gr.Blocks = app
+    return built
 
 
 def _picture_tab(
@@ -116,7 +118,7 @@ def _picture_tab(
 
     picture.change(look, [picture, threshold], [state, *shown], api_name="look")
     # The networks have spoken: only the cut is made anew.
-    threshold.release(cut_again, [state, threshold], shown, api_name=False)
+    threshold.release(cut_again, [state, threshold], shown, api_visibility="private")
     with gr.Accordion("Correct the mask and keep it as a label", open=False):
         _correction(next(iter(predictors)), state, threshold, labels)
 
@@ -158,8 +160,8 @@ def _correction(name: str, state: gr.State, threshold: gr.Slider, labels: LabelF
         saved = _explained(lambda: labels.save(frame, corrected, source="app"))
         return f"Saved `{saved.mask}`; {saved.count} labels in `{labels.folder}/index.csv`."
 
-    take.click(begin, [state, threshold], [editor, base], api_name=False)
-    save.click(keep, [base, editor], told, api_name=False)
+    take.click(begin, [state, threshold], [editor, base], api_visibility="private")
+    save.click(keep, [base, editor], told, api_visibility="private")
 
 
 def _video_tab(predictor: Predictor, threshold: gr.Slider, plan: AppPlan) -> None:
@@ -185,7 +187,8 @@ def _video_tab(predictor: Predictor, threshold: gr.Slider, plan: AppPlan) -> Non
         def told_of(seconds: float) -> None:
             progress(min(1.0, seconds / plan.max_seconds), desc=f"{seconds:.0f} s of the video")
 
-        rows, most = [], []
+        rows: list[dict[str, float]] = []
+        most: list[Moment] = []
         moments = watch(
             predictor,
             path,

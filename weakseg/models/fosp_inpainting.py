@@ -58,7 +58,8 @@ class Inpainter:
         Raises:
             ValueError: If the network is being exported: this part would be left out unseen.
         """
-        if torch.jit.is_tracing() or torch.compiler.is_exporting():
+        is_traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if is_traced or torch.compiler.is_exporting():
             raise ValueError(
                 f"segmenter.inpainter={self.method} runs outside of the network and cannot be "
                 "exported: train with segmenter.inpainter=none"
