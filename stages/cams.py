@@ -103,6 +103,7 @@ def run(plan: Stage1Plan, config: Mapping[str, Any]) -> Path:
                     CLASSIFIER,
                     BEST,
                 ),
+                made_of=[Path(plan.trained)] if plan.trained else [],
             )
             work.tracker.finish(summary, "finished")
             cams_page(work.run, rows, summary=summary, count=plan.report_frames, config=config)

@@ -155,6 +155,8 @@ def _tracked(config: Mapping[str, Any], name: str, own_name: str) -> dict[str, s
         "tracking.group": quoted(tracking["group"]) or "''",
         "tracking.point": f"[{','.join(quoted(item) for item in point)}]",
     }
+    if not tracker["artifacts"]:
+        words["tracker.artifacts"] = "false"
     if tracker["entity"] is not None:
         words["tracker.entity"] = quoted(str(tracker["entity"]))
     return words

@@ -29,6 +29,7 @@ from weakseg.stages.measuring_rows import EVALUATION
 from weakseg.stages.pages import evaluation_page
 from weakseg.stages.products import Product, frames_for, open_product, statistics_of
 from weakseg.stages.rules import by_rule, rule_lines
+from weakseg.stages.showing import show_evaluation
 
 log = logging.getLogger(__name__)
 
@@ -155,6 +156,18 @@ def measure_set(
         threshold=product.threshold,
         count=plan.report_frames,
     )
+    if plan.tracker is not None:
+        show_evaluation(
+            plan.tracker,
+            finished,
+            name,
+            result,
+            mask_of=product.cut,
+            data=settings,
+            frames=frames,
+            count=plan.report_frames,
+            settings=told,
+        )
     for line in [*headline(result.figures), *rule_lines(result.rules)]:
         log.info("%s", line)
     log.info("figures: %s; report: %s", path, page)

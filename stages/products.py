@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from weakseg.arrays import Mask, ScoreMap
@@ -46,6 +47,13 @@ class Product:
     threshold: float
     mask_of: Callable[[Frame], Mask] | None = None
     rule: str = ""
+
+    def cut(self, frame: Frame) -> Mask:
+        """Give a frame's mask: the run's own, or what its threshold cuts from the scores."""
+        if self.mask_of is not None:
+            return self.mask_of(frame)
+        scores, _ = self.scores_of(frame)
+        return (scores >= self.threshold).astype(np.uint8)
 
 
 def open_product(run: FinishedRun, hardware: HardwarePlan, *, tile: int | None = None) -> Product:

@@ -79,6 +79,7 @@ def run(plan: Stage2Plan, config: Mapping[str, Any]) -> Path:
                 {"pseudo-mask": lambda row, *_: read_mask_ids(mask_path(work.run, row["id"]))},
                 count=plan.report_frames,
                 files=("masks", "frames.csv", THRESHOLD),
+                made_of=[teacher.path, *(other.path for other in ensemble)],
             )
             work.tracker.finish(summary, "finished")
             overlay_sheet(work.run, rows, 2 * plan.report_frames)

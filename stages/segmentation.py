@@ -109,6 +109,8 @@ def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
                 {"prediction": lambda row, *_: _cut(work.run, row["id"], choice.threshold)},
                 count=plan.report_frames,
                 files=("frames.csv", SEGMENTER, INFERENCE, SUPERVISION, THRESHOLD, BEST, INSTANCES),
+                made_of=[*teaching.origins, *(Path(p) for p in (plan.cams, plan.trained) if p)],
+                measured=test,
             )
             work.tracker.finish(summary, "finished")
             segmentation_page(

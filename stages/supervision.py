@@ -81,6 +81,11 @@ class Teaching:
             found = {"frames": known.inputs["frames"], "stage2": known.fingerprint}
         return found | ({"masks": fingerprint(dict(self.digests))} if self.digests else {})
 
+    @property
+    def origins(self) -> list[Path]:
+        """Folders of the runs whose masks teach."""
+        return [] if self.pseudo is None else [self.pseudo.path]
+
 
 def open_teaching(plan: Stage3Plan) -> Teaching:
     """Find the frames, the run with their pseudo-masks, and the real masks that may teach.

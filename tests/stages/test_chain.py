@@ -20,7 +20,7 @@ from weakseg.training import Interrupted
 
 CONFIG: dict[str, Any] = {
     "hardware": {"threads": 1},
-    "tracker": {"mode": "offline", "project": "smoke", "entity": None},
+    "tracker": {"mode": "offline", "project": "smoke", "entity": None, "artifacts": True},
     "tracking": {"group": "g", "point": ["stage1.cam=cam", "stage2.refine=crf", "seed=1"]},
 }
 

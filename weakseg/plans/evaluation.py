@@ -25,6 +25,7 @@ class EvaluatePlan:
         resamples: Of scenes, behind each interval; 0 for none.
         report_frames: Best, median and worst frames shown.
         rules: Rules for the threshold that are compared with the run's own, by name.
+        tracker: Gets each evaluation as a run of its own; None tells nobody.
     """
 
     run: str = MISSING
@@ -38,6 +39,7 @@ class EvaluatePlan:
     seed: int = 0
     report_frames: int = 4
     rules: dict[str, Any] = field(default_factory=dict)
+    tracker: Any = None
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from weakseg.tracking.tracker import Panel, Value
+from weakseg.tracking.tracker import Cell, Panel, Value
 
 
 class NoTracker:
@@ -29,10 +29,21 @@ class NoTracker:
     def images(self, key: str, panels: Sequence[Path | Panel], step: int) -> None:
         """Do nothing."""
 
-    def table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
+    def table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         """Do nothing."""
 
-    def artifact(self, name: str, type: str, paths: Sequence[Path]) -> None:
+    def artifact(
+        self,
+        name: str,
+        type: str,
+        paths: Sequence[Path],
+        *,
+        alias: str = "",
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Do nothing."""
+
+    def made_of(self, run_dirs: Sequence[Path]) -> None:
         """Do nothing."""
 
     def finish(self, summary: Mapping[str, Any], status: str) -> None:

@@ -11,7 +11,7 @@ from weakseg.arrays import FrameArray, Mask
 from weakseg.checks import check_shape
 
 Value: TypeAlias = float | int | str
-"""What a row or a table may hold."""
+"""What a row of figures may hold."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,10 @@ class Panel:
     def __post_init__(self) -> None:
         check_shape((None, None, 3), frame=self.frame)
         check_shape(self.frame.shape[:2], **self.masks)
+
+
+Cell: TypeAlias = Value | Panel | None
+"""What a table may hold; None is what cannot be known."""
 
 
 class Tracker(Protocol):
@@ -61,11 +65,30 @@ class Tracker(Protocol):
     def images(self, key: str, panels: Sequence[Path | Panel], step: int) -> None:
         """Show picture files, or frames with masks over them, under `key`."""
 
-    def table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
+    def table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         """Show a table under `key`."""
 
-    def artifact(self, name: str, type: str, paths: Sequence[Path]) -> None:
-        """Keep files and folders under `name`, as one version of an artifact."""
+    def artifact(
+        self,
+        name: str,
+        type: str,
+        paths: Sequence[Path],
+        *,
+        alias: str = "",
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Keep files and folders under `name`, as one version of an artifact.
+
+        Args:
+            name: Of the artifact.
+            type: "cams", "pseudo-masks", "model".
+            paths: Files and folders; their last parts are their names in the artifact.
+            alias: Another name of this version, such as the run's fingerprint.
+            metadata: What made it.
+        """
+
+    def made_of(self, run_dirs: Sequence[Path]) -> None:
+        """Say whose artifacts this run was made of: those of earlier runs, by their folders."""
 
     def finish(self, summary: Mapping[str, Any], status: str) -> None:
         """Close with the final figures; `status` is "finished", "interrupted" or "failed"."""
