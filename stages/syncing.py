@@ -19,6 +19,7 @@ from weakseg.artifacts.lock import LOCK, FolderLock
 from weakseg.checks import check_positive
 from weakseg.errors import WeaksegError
 from weakseg.plans import SyncPlan
+from weakseg.tracking.wandb_log import START, whole_length
 from weakseg.training import track
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def run(plan: SyncPlan, config: Mapping[str, Any]) -> Path:
     options += ["--include-synced"] if plan.again else []
     done = 0
     for one in track(ready, what="upload", unit="runs"):
-        upload(one, options)
+        upload(whole(one), options)
         done += 1
     log.info("%d runs uploaded", done)
     return root
@@ -92,7 +93,8 @@ def run(plan: SyncPlan, config: Mapping[str, Any]) -> Path:
 def offline_runs(root: Path, *, again: bool = False) -> list[OfflineRun]:
     """Find the runs below `root` that were written offline and, unless `again`, not uploaded yet.
 
-    The oldest come first, so that what a run was made of is there before it.
+    The oldest come first, so that what a run was made of is there before it. Logs in which nothing
+    was written when their run was killed are left out.
     """
     logs = sorted(
         (one for folder in root.rglob(_OFFLINE) for one in folder.glob("*.wandb")),
@@ -100,9 +102,22 @@ def offline_runs(root: Path, *, again: bool = False) -> list[OfflineRun]:
     )
     by_folder: dict[Path, list[Path]] = {}
     for one in logs:
-        if again or not one.with_suffix(_MARK).exists():
+        is_new = again or not one.with_suffix(_MARK).exists()
+        if is_new and whole_length(one) > START:
             by_folder.setdefault(one.parent.parent.parent, []).append(one)
     return [OfflineRun(folder, tuple(own)) for folder, own in by_folder.items()]
+
+
+def whole(run: OfflineRun) -> OfflineRun:
+    """Cut off what a `kill -9` left unwritten at the end of a log, which wandb would stumble over.
+
+    The next start of the run has told it again.
+    """
+    for one in run.logs:
+        length = whole_length(one)
+        if length < one.stat().st_size:
+            os.truncate(one, length)
+    return run
 
 
 def server() -> str:

@@ -80,6 +80,18 @@ def test_interrupted_upload_goes_on_with_what_is_left(tmp_path: Path, wandb: Pat
     assert offline_runs(root) == []
 
 
+def test_log_of_a_killed_run_is_uploaded_as_far_as_it_is_whole(tmp_path: Path, wandb: Path) -> None:
+    head, record = b":W&B\xbe\xd9\x00", b"sums" + b"\x03\x00" + b"\x01" + b"abc"
+    folder = offline(tmp_path / "runs", "a", "20260101_000000", "20260102_000000")
+    empty, cut = sorted(folder.rglob("*.wandb"))
+    empty.write_bytes(head)
+    cut.write_bytes(head + record + record[:8])
+    run(SyncPlan(runs=str(tmp_path / "runs")), {})
+    assert cut.read_bytes() == head + record
+    assert wandb.read_text().split()[3:] == [str(cut)]
+    assert offline_runs(tmp_path / "runs") == []
+
+
 def test_dry_run_says_what_would_be_uploaded(
     tmp_path: Path, wandb: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

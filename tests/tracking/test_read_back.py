@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 import pytest
 
+from weakseg.tracking.wandb_log import START, whole_length
+
 pytestmark = pytest.mark.slow
 
 KILLED = """
@@ -54,6 +56,8 @@ def panel(height, width):
 tracker.images("pictures/smoke", [panel(16, 20), panel(30, 12), panel(1100, 2200)], 40)
 rows = [[panel(16, 20), "007", 0.5], [panel(30, 12), "b", float("nan")]]
 tracker.table("tables/examples", ["picture", "id", "iou"], rows)
+for step in range(150):
+    tracker.log({"step/lr": 0.1, "step/gradient_norm": 1.0}, 41 + step)
 tracker.made_of([earlier, run / "nowhere"])
 tracker.artifact("stage2-crf+sam", "pseudo-masks", [run / "masks"], alias="f2")
 tracker.finish({"val/auroc": 0.85, "threshold": 0.25}, "finished")
@@ -128,6 +132,27 @@ def test_run_that_was_killed_goes_on_as_the_same_run(
     assert of_type(records, "history")[0]["step"]["num"] == 3
     curve = {(x["item"]["step"], x["item"].get("val/auroc")) for x in rows if "step" in x["item"]}
     assert curve >= {(10, 0.6), (20, 0.7), (30, 0.8), (30, 0.9), (40, 0.8)}
+
+
+def test_log_of_a_killed_run_is_cut_where_it_is_whole(
+    logs: list[Path], records: list[Any], tmp_path: Path
+) -> None:
+    assert whole_length(logs[0]) == START  # Killed before anything was written.
+    size = logs[1].stat().st_size
+    assert whole_length(logs[1]) == size > 2**15  # It is of several blocks.
+    content, copy = logs[1].read_bytes(), tmp_path / "cut.wandb"
+    for end in (size - 1, 2**15 + 3):
+        copy.write_bytes(content[:end])
+        length = whole_length(copy)
+        assert START < length <= end
+        copy.write_bytes(content[:length])
+        assert whole_length(copy) == length
+        told = inspected(copy)
+        assert told == records[: len(told)]
+        assert len(told) > 20
+    other = tmp_path / "other.wandb"
+    other.write_bytes(b"something else")
+    assert whole_length(other) == 14
 
 
 def test_run_is_named_and_found_by_what_it_is(records: list[Any]) -> None:
