@@ -66,11 +66,13 @@ def draw(pixels: FrameArray, mask: Mask, row: Mapping[str, Any]) -> FrameArray:
     is_alarm = row["alarm"] in _ALARMED
     text = f"{row['seconds']:.1f} s  smoke {100 * row['smoke_share']:.2f} %"
     text += "  ALARM" if is_alarm else ""
-    place = (round(12 * size), round(32 * size))
-    for colour, width_of_line in ((_BLACK, 3 * thick), (_WHITE, thick)):
-        cv2.putText(
-            picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, colour, width_of_line, cv2.LINE_AA
-        )
+    # On a patch, not outlined: a thicker line makes some versions' letters wider.
+    (wide, high), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, thick)
+    margin = round(8 * size)
+    corner = (wide + 2 * margin, high + below + 2 * margin)
+    cv2.rectangle(picture, (0, 0), corner, _BLACK, cv2.FILLED)
+    place = (margin, margin + high)
+    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, _WHITE, thick, cv2.LINE_AA)
     if is_alarm:
         edge = max(2, round(5 * size))
         cv2.rectangle(picture, (0, 0), (width - 1, height - 1), _RED, 2 * edge)
