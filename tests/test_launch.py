@@ -122,7 +122,7 @@ def test_cfg_job_shows_values_not_references(ask: Ask) -> None:
         ("stage3", ["selection=labels|val", "pseudo_masks=RUN", "loss=ce_dice|dense_crf"]),
         ("check", ["quarantine", "near_duplicate_bits"]),
         ("evaluate", ["run=RUN", "data.index=FILE.csv"]),
-        ("predict", ["source=IMAGE_OR_FOLDER", "cut=0.5"]),
+        ("predict", ["source=IMAGE_VIDEO_FOLDER_OR_URL", "cut=0.5"]),
     ],
 )
 def test_help_explains_the_common_settings(
@@ -143,7 +143,7 @@ def test_help_explains_the_common_settings(
         ("stage1", ["data=folder data.folder=FOLDER", "data=index", "data=synthetic"]),
         ("check", ["data=folder data.folder=FOLDER"]),
         ("evaluate", ["run=FOLDER"]),
-        ("predict", ["run=FOLDER", "source=FOLDER_OR_IMAGE", "output=FOLDER"]),
+        ("predict", ["run=FOLDER", "source=IMAGE_VIDEO_FOLDER_OR_URL", "output=FOLDER"]),
     ],
 )
 def test_missing_setting_is_named_with_the_way_out(
@@ -353,3 +353,15 @@ def test_sweep_gives_each_point_a_folder(ask: Ask, tmp_path: Path) -> None:
         assert (run / "report.html").exists()
     weights = [(run / "checkpoints" / "best.safetensors").read_bytes() for run in runs]
     assert weights[0] != weights[1]
+
+
+def test_words_for_other_commands_need_no_second_quotes() -> None:
+    words = ["file=refinement", "settings=cams=runs/stage1/vit tracker=none", "jobs=2"]
+    assert _rewrite_arguments(words, "sweep") == [
+        "file=refinement",
+        "settings='cams=runs/stage1/vit tracker=none'",
+        "jobs=2",
+    ]
+    quoted = ["stage1='tracker=none'", 'stage2="refine=none"']
+    assert _rewrite_arguments(quoted, "ablation") == quoted
+    assert _rewrite_arguments(["stage1=fit.epochs=2"], "ablation") == ["stage1='fit.epochs=2'"]

@@ -25,12 +25,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from weakseg.errors import WeaksegError
-from weakseg.quoting import gather_runs, gathered
+from weakseg.quoting import gather_runs, gathered, quote_texts
 from weakseg.targets import ConfigurationError, refuse_foreign_code
 
 log = logging.getLogger(__name__)
 
 STAGES_WITH_EXPERIMENTS = ("stage1", "stage2", "stage3")
+TEXTS = {"sweep": ("settings",), "ablation": ("stage1", "stage2")}
+"""Settings of a command that hold words of others."""
 LINKS_OF_A_CHAIN = (*STAGES_WITH_EXPERIMENTS, "evaluate")
 
 
@@ -132,7 +134,7 @@ def _explain_missing(missing: list[str]) -> str:
         "data": "data=folder data.folder=FOLDER, data=index data.index=FILE.csv or data=synthetic",
         "format": "format=via, coco, labelme, masks, smoke5k, smokeseg, ijmond or rise",
         "run": "run=FOLDER, the folder of a finished run",
-        "source": "source=FOLDER_OR_IMAGE",
+        "source": "source=IMAGE_VIDEO_FOLDER_OR_URL",
         "output": "output=FOLDER",
     }
     return "; ".join(f"{key} is missing: give {hints.get(key, f'{key}=VALUE')}" for key in missing)
@@ -185,8 +187,8 @@ def _rewrite_arguments(arguments: list[str], command: str) -> list[str]:
 
     `experiment=demo` means this command's file of that experiment, `data.where.COLUMN=VALUE` may
     name any column and `sets.NAME=FILE` any set, `compare RUN RUN` gives runs, a chain's
-    `stage2.refine=crf` is a word for its stage 2, and `--cfg job` shows values instead of
-    references.
+    `stage2.refine=crf` is a word for its stage 2, settings that are words of other commands need no
+    second quotes (`settings=cams=RUN`), and `--cfg job` shows values instead of references.
     """
     if any(argument.startswith("--experimental-rerun") for argument in arguments):
         sys.exit("error: --experimental-rerun reads a pickle, which can run code: it is refused")
@@ -196,6 +198,7 @@ def _rewrite_arguments(arguments: list[str], command: str) -> list[str]:
         arguments = gathered(arguments, LINKS_OF_A_CHAIN)
     if command == "compare":
         arguments = gather_runs(arguments)
+    arguments = quote_texts(arguments, TEXTS.get(command, ()))
     rewritten = [re.sub(r"^(data\.where|sets|groups)\.", r"++\1.", item) for item in arguments]
     if "--cfg" in rewritten and "--resolve" not in rewritten:
         rewritten.append("--resolve")

@@ -49,6 +49,16 @@ def gathered(words: Sequence[str], prefixes: Container[str]) -> list[str]:
     return [*rest, *(f"{prefix}=[{','.join(own)}]" for prefix, own in lists.items())]
 
 
+def quote_texts(words: Sequence[str], keys: Container[str]) -> list[str]:
+    """Quote what is typed for settings that hold words of other commands: `settings=cams=RUN`."""
+    told = []
+    for word in words:
+        key, _, value = word.partition("=")
+        is_bare = key in keys and not value.startswith(("'", '"'))
+        told.append(f"{key}={quoted(value)}" if is_bare else word)
+    return told
+
+
 def gather_runs(arguments: list[str]) -> list[str]:
     """Take the words that are neither settings nor flags for runs: `compare RUN RUN`."""
     runs: list[str] = []
