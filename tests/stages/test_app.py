@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,15 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Let what gradio left open go here, not in a test that has nothing to do with it."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
+
+
 class Running:
     """The app of a run, started once."""
 
@@ -54,6 +65,9 @@ def running(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     )
     yield started
     started.blocks.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 @pytest.fixture

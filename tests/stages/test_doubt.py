@@ -159,7 +159,7 @@ def test_the_command_learns_with_every_doubt_and_is_killed_without_a_trace(
     doors: Doors, chain: Chain
 ) -> None:
     given = [a for a in chain.arguments["stage3"] if not a.startswith(("output=", "fit."))]
-    given += [*EVERY_DOUBT, "fit.batch_size=4"]
+    given += [*EVERY_DOUBT, "fit.batch_size=4", "pseudo_masks=runs/stage2/tiny"]
     whole, killed = (chain.root / "runs/stage3" / name for name in ("doubting", "killed"))
     done = doors.must("stage3", *given, f"output={whole}", cwd=chain.root)
     accident = Accident("SIGKILL", "after", done.renamings // 2)
@@ -184,6 +184,7 @@ def test_a_network_that_learns_itself_cannot_doubt(doors: Doors, chain: Chain) -
         "segmenter=maskrcnn",
         "segmenter.weights=none",
         "supervision.trim_share=0.2",
+        "pseudo_masks=runs/stage2/tiny",
         "output=runs/stage3/itself",
         cwd=chain.root,
     )
