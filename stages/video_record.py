@@ -71,14 +71,18 @@ class Smoother:
             np.savez(buffer, average=self._average, last=self._last, frames=frames)
             write_bytes(path, buffer.getvalue())
 
-    def load(self, path: Path) -> int:
-        """Take up what was saved; give after how many frames that was, 0 if nothing was."""
+    def load(self, path: Path, *, most: int) -> int:
+        """Take up what was saved after `most` frames or fewer; give how many, 0 if nothing was."""
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-                self._average, self._last = content["average"], float(content["last"])
-                return int(content["frames"])
+                average, last = content["average"], float(content["last"])
+                frames = int(content["frames"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return 0
+        if frames > most:
+            return 0
+        self._average, self._last = average, last
+        return frames
 
 
 class VideoRecord:
@@ -135,7 +139,9 @@ class VideoRecord:
         """
         was = self._files.read() if is_same else []
         if self._plan.smoothing.seconds > 0 and was and not is_complete:
-            was = was[: self._smoother.load(self._folder / SMOOTHING)]
+            was = was[: self._smoother.load(self._folder / SMOOTHING, most=len(was))]
+        if not was:
+            (self._folder / SMOOTHING).unlink(missing_ok=True)
         rows = [{**row, "alarm": str(self._watch.see(_moment(row)))} for row in was]
         self.has_changed = rows != was
         self.frames = len(rows)

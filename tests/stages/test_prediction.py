@@ -128,27 +128,13 @@ def test_stopped_video_goes_on_to_the_same_bytes(
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     stage.predict_video(video, "a.mp4", make_work(whole, reader, **options))
     work = make_work(parts, reader, **options)
-    seen = 0
-
-    def interrupted(self: Reader, frame: FrameArray) -> Any:
-        nonlocal seen
-        seen += 1
-        if seen == 11:
-            if ending == "killed":
-                raise KeyboardInterrupt
-            work.stop.set()
-        return reader.scores(frame)
-
-    impatient = type("Impatient", (Reader,), {"scores": interrupted})
-    held = impatient(reader.model, reader.inference, reader.threshold, reader.fingerprint)
-    object.__setattr__(work, "reader", held)
     if ending == "killed":
         with pytest.raises(KeyboardInterrupt):
-            stage.predict_video(video, "a.mp4", work)
+            stop_at(11, video, work, reader, is_killed=True)
         with (parts / "a.mp4" / "predictions.jsonl").open("a") as file:
             file.write('{"frame": 1')
     else:
-        stage.predict_video(video, "a.mp4", work)
+        stop_at(11, video, work, reader)
         assert len(table(parts / "a.mp4" / "predictions.csv")) == 11
     assert not (parts / "a.mp4" / "overlay.mp4").exists()
     reads = count_reads(reader)
@@ -157,6 +143,44 @@ def test_stopped_video_goes_on_to_the_same_bytes(
     left = COUNT if ending == "killed" and smoothing else COUNT - (10 if ending == "killed" else 11)
     assert reads.model.calls == left
     assert contents(parts) == contents(whole)
+
+
+@pytest.mark.parametrize("is_fewer", [False, True])
+def test_average_of_other_frames_is_not_taken_up(
+    video: Path, reader: Reader, tmp_path: Path, is_fewer: bool
+) -> None:
+    out = tmp_path / "out"
+    stop_at(11, video, make_work(out, reader), reader)
+    assert (out / "a.mp4" / "smoothing.npz").exists()
+    if is_fewer:
+        path = out / "a.mp4" / "predictions.jsonl"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:5]))
+    else:
+        write_video(video, (VideoFrame(i, STEP * i, sky(64 - i)) for i in range(COUNT)))
+        with pytest.raises(KeyboardInterrupt):
+            stop_at(15, video, make_work(out, reader), reader, is_killed=True)
+    stage.predict_video(video, "a.mp4", make_work(out, reader, is_same=True))
+    stage.predict_video(video, "a.mp4", make_work(tmp_path / "whole", reader))
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def stop_at(count: int, video: Path, work: Any, reader: Reader, *, is_killed: bool = False) -> None:
+    """Segment so many frames of a video, and be asked to stop or killed in the last."""
+    seen = 0
+
+    def scores(self: Reader, frame: FrameArray) -> Any:
+        nonlocal seen
+        seen += 1
+        if seen == count:
+            if is_killed:
+                raise KeyboardInterrupt
+            work.stop.set()
+        return reader.scores(frame)
+
+    impatient = type("Impatient", (Reader,), {"scores": scores})
+    held = impatient(reader.model, reader.inference, reader.threshold, reader.fingerprint)
+    object.__setattr__(work, "reader", held)
+    stage.predict_video(video, "a.mp4", work)
 
 
 def count_reads(reader: Reader) -> Any:
