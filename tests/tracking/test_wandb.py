@@ -169,6 +169,20 @@ def test_rows_that_wandb_may_have_lost_are_told_again(
         assert fake.run.own_steps[-2:] == [4, 5]
 
 
+def test_rows_are_told_again_once_however_often_a_run_is_killed_soon(
+    tmp_path: Path, fake: SimpleNamespace
+) -> None:
+    told = []
+    for step in range(5):
+        fake.run.rows.clear()
+        killed = WandbTracker()
+        begin(killed, tmp_path)
+        killed.log({"loss": float(step)}, step)
+        told.append([row["step"] for row in fake.run.rows])
+    assert told == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 4]]
+    assert fake.run.own_steps == list(range(15))
+
+
 def test_figures_are_defined_once_with_their_goal(tmp_path: Path, fake: SimpleNamespace) -> None:
     tracker = WandbTracker()
     begin(tracker, tmp_path)

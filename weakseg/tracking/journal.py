@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,13 +34,23 @@ class Journal:
         return sum(_CLOSED not in row for row in self._rows)
 
     def lost(self) -> list[dict[str, Any]]:
-        """Give the rows that wandb may have lost, in their order; none after a proper end."""
+        """Give the rows that wandb may have lost, in their order; none after a proper end.
+
+        Each is given once, though those of a start soon after another stand there twice.
+        """
         if not self._rows or _CLOSED in self._rows[-1]:
             return []
         since = self._rows[-1][_TIME] - UNSURE_SECONDS
         recent = [row for row in self._rows if row.get(_TIME, 0.0) > since]
         bare = [{key: row[key] for key in row if key != _TIME} for row in recent]
-        return [row for row in bare if row]
+        once: list[dict[str, Any]] = []
+        seen: set[str] = set()
+        for row in bare:
+            known = json.dumps(row, sort_keys=True)
+            if row and known not in seen:
+                seen.add(known)
+                once.append(row)
+        return once
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Note a row; of pictures and tables only that there was one."""
