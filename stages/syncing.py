@@ -58,7 +58,7 @@ def run(plan: SyncPlan, config: Mapping[str, Any]) -> Path:
 
     Raises:
         ArtifactError: If the folder is not there.
-        SyncFailed: If the server cannot be reached, or refuses a run.
+        SyncFailed: If the server cannot be reached; or, at the end, if it has refused runs.
     """
     check_positive(timeout_seconds=plan.timeout_seconds)
     root = Path(plan.runs)
@@ -82,11 +82,19 @@ def run(plan: SyncPlan, config: Mapping[str, Any]) -> Path:
         f"--{key}={getattr(plan, key)}" for key in ("project", "entity") if getattr(plan, key)
     ]
     options += ["--include-synced"] if plan.again else []
-    done = 0
-    for one in track(ready, what="upload", unit="runs"):
-        upload(whole(one), options)
-        done += 1
-    log.info("%d runs uploaded", done)
+    refused: list[str] = []
+    for done, one in enumerate(track(ready, what="upload", unit="runs")):
+        try:
+            upload(whole(one), options)
+        except SyncFailed as error:
+            require_server(server(), timeout_seconds=plan.timeout_seconds, done=done - len(refused))
+            refused.append(str(error))
+    log.info("%d runs uploaded", len(ready) - len(refused))
+    if refused:
+        raise SyncFailed(
+            f"{len(refused)} of {len(ready)} runs were not uploaded; the others stay so, and the "
+            f"same command tries these again: {'; '.join(refused)}"
+        )
     return root
 
 
@@ -127,8 +135,13 @@ def server() -> str:
     return str(wandb_setup.singleton().settings.base_url)
 
 
-def require_server(address: str, *, timeout_seconds: float) -> None:
+def require_server(address: str, *, timeout_seconds: float, done: int = 0) -> None:
     """Make sure that the server answers: without it `wandb sync` would try for ever.
+
+    Args:
+        address: Of the server.
+        timeout_seconds: How long it may take to answer, > 0.
+        done: Runs that were uploaded before, for the message.
 
     Raises:
         SyncFailed: If it does not.
@@ -140,8 +153,9 @@ def require_server(address: str, *, timeout_seconds: float) -> None:
         pass  # It answers.
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
+        told = f"{done} runs were uploaded, the rest were not" if done else "nothing was uploaded"
         raise SyncFailed(
-            f"{address} cannot be reached ({reason}): nothing was uploaded; run the same command "
+            f"{address} cannot be reached ({reason}): {told}; run the same command "
             "where there is a network (WANDB_BASE_URL names another server)"
         ) from error
 
@@ -166,10 +180,7 @@ def upload(run: OfflineRun, options: Sequence[str]) -> None:
     left = [one for one in run.logs if not one.with_suffix(_MARK).exists()]
     if done.returncode or left:
         why = said[-1].removeprefix("Error: ") if said else f"exit code {done.returncode}"
-        raise SyncFailed(
-            f"{run.folder} was not uploaded: {why}; what was uploaded before stays so, and the "
-            "same command goes on from there"
-        )
+        raise SyncFailed(f"{run.folder}: {why}")
 
 
 def _is_at_work(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import stat
 import sys
@@ -43,7 +44,7 @@ done
     )
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(sys, "executable", str(program))
-    monkeypatch.setattr(syncing, "require_server", lambda address, timeout_seconds: None)
+    monkeypatch.setattr(syncing, "require_server", lambda address, **more: None)
     monkeypatch.setattr(syncing, "server", lambda: "http://server")
     return tmp_path / "uploads"
 
@@ -67,17 +68,41 @@ def test_each_run_is_uploaded_once_the_oldest_first(tmp_path: Path, wandb: Path)
     assert "--include-synced" in wandb.read_text().splitlines()[-1]
 
 
-def test_interrupted_upload_goes_on_with_what_is_left(tmp_path: Path, wandb: Path) -> None:
+def test_run_that_is_refused_keeps_no_other_back(tmp_path: Path, wandb: Path) -> None:
     root = tmp_path / "runs"
     offline(root, "a", "20260101_000000")
     broken = offline(root, "broken", "20260102_000000")
     offline(root, "c", "20260103_000000")
-    with pytest.raises(SyncFailed, match=r"broken was not uploaded: no such project; .* goes on"):
+    offline(root, "too-broken", "20260104_000000")
+    words = r"2 of 4 runs were not uploaded; .*/broken: no such project; .*/too-broken: no such"
+    with pytest.raises(SyncFailed, match=words):
         run(SyncPlan(runs=str(root)), {})
-    assert [one.folder.name for one in offline_runs(root)] == ["broken", "c"]
+    assert [one.folder.name for one in offline_runs(root)] == ["broken", "too-broken"]
+    shutil.rmtree(root / "too-broken")
     (next(broken.rglob("*.wandb"))).rename(broken / "gone")
     run(SyncPlan(runs=str(root)), {})
     assert offline_runs(root) == []
+
+
+def test_upload_stops_when_the_server_goes_away(
+    tmp_path: Path, wandb: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "runs"
+    for day, name in enumerate(["a", "broken", "c"], start=1):
+        offline(root, name, f"2026010{day}_000000")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setattr(syncing, "server", lambda: address)
+    # It answers before the first upload, and no more when one has failed.
+    monkeypatch.setattr(
+        syncing,
+        "require_server",
+        lambda address, **more: require_server(address, **more) if "done" in more else None,
+    )
+    with pytest.raises(SyncFailed, match=r"cannot be reached .*: 1 runs were uploaded, the rest"):
+        run(SyncPlan(runs=str(root), timeout_seconds=2.0), {})
+    assert [one.folder.name for one in offline_runs(root)] == ["broken", "c"]
 
 
 def test_log_of_a_killed_run_is_uploaded_as_far_as_it_is_whole(tmp_path: Path, wandb: Path) -> None:
