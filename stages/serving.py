@@ -180,8 +180,10 @@ def make_app(predictor: Predictor, limits: Limits) -> FastAPI:
         """Refuse what is too large by what it says of itself, before reading it."""
         if request.method == "POST":
             length = request.headers.get("content-length")
-            if length is None or not length.isdigit():
-                return _refused(411, "send the length of the body: Content-Length")
+            # Where a body comes in chunks, the server takes them whatever length is said.
+            is_chunked = "transfer-encoding" in request.headers
+            if is_chunked or length is None or not length.isdigit():
+                return _refused(411, "send the body whole, with its Content-Length")
             if int(length) > limits.max_bytes:
                 said = f"{length} bytes, but at most {limits.max_bytes} are taken"
                 return _refused(413, f"the body has {said}: send a smaller picture")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import importlib
 import io
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -131,6 +133,26 @@ def test_bodies_beyond_the_limit_are_refused(served: Served) -> None:
         yield b"x" * 10
 
     assert served.client.post("/predict", content=unmeasured()).status_code == 411
+
+
+def test_body_in_chunks_is_refused_whatever_length_it_says(served: Served) -> None:
+    host, port = served.client.base_url.host, served.client.base_url.port
+    assert port is not None
+    with socket.create_connection((host, port), timeout=30) as line:
+        line.sendall(
+            b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n"
+            b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        )
+        for body in (
+            b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n',
+            bytes(2 * LIMITS.max_bytes),
+            b"\r\n--b--\r\n",
+            b"",
+        ):
+            with suppress(OSError):  # It may hang up before all is sent.
+                line.sendall(b"%x\r\n%s\r\n" % (len(body), body))
+        assert line.recv(1000).startswith(b"HTTP/1.1 411 ")
 
 
 def test_who_comes_when_the_queue_is_full_is_told_to_come_back(
