@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -9,7 +10,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from weakseg.arrays import Mask
-from weakseg.artifacts import FinishedRun
+from weakseg.artifacts import ArtifactError, FinishedRun
+from weakseg.artifacts.lock import FolderLock
 from weakseg.artifacts.manifest import Manifest
 from weakseg.data import Frame, read_frame
 from weakseg.labels import IGNORE, SMOKE
@@ -18,6 +20,8 @@ from weakseg.stages.measuring_rows import EVALUATION, frame_row
 from weakseg.stages.work import Work, frame_of
 from weakseg.tracking import Panel, Tracker
 from weakseg.tracking.tracker import Cell
+
+log = logging.getLogger(__name__)
 
 BEST = "checkpoints/best.safetensors"
 TYPES = {"stage1": "cams", "stage2": "pseudo-masks", "stage3": "model"}
@@ -123,8 +127,16 @@ def show_evaluation(
     """
     known, truth = {frame.id: frame for frame in frames}, truths(data)
     config = run.manifest.config
+    folder = run.path / EVALUATION / TRACKED / name
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        # As a run's folder is: nobody uploads what is still being written.
+        held = FolderLock(folder)
+    except ArtifactError as error:
+        log.warning("the evaluation %s is not tracked: %s", name, error)
+        return
     tracker.start(
-        run.path / EVALUATION / TRACKED / name,
+        folder,
         name=f"evaluate-{name}-{run_name(run.manifest)}",
         group=(config.get("tracking") or {}).get("group") or None,
         job_type="evaluate",
@@ -151,6 +163,7 @@ def show_evaluation(
         status = "finished"
     finally:
         tracker.finish(result.figures, status)
+        held.release()
 
 
 def run_name(manifest: Manifest) -> str:

@@ -12,7 +12,8 @@ import pytest
 from doors import Chain
 
 from weakseg.arrays import Mask
-from weakseg.artifacts import RunFolder, load_run, read_json
+from weakseg.artifacts import ArtifactError, RunFolder, load_run, read_json
+from weakseg.artifacts.lock import FolderLock
 from weakseg.plans import EvaluatePlan
 from weakseg.stages import evaluation
 from weakseg.stages.measuring import evaluate_split
@@ -125,6 +126,46 @@ def test_evaluation_is_a_run_of_its_own_made_of_the_measured_one(
     assert set(panel.masks) == {"prediction", "truth"}
     assert {"id", "iou", "true_share"} <= set(tracker.told["tables/frames"][0])
     assert len(tracker.told["tables/iou_by_threshold"]) == 256
+
+
+class Busy(Recorder):
+    """Looks, at its start and its end, whether its folder is held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: list[bool] = []
+
+    def start(self, run_dir: Path, **arguments: Any) -> None:
+        super().start(run_dir, **arguments)
+        self.held.append(is_held(run_dir))
+
+    def finish(self, summary: Mapping[str, Any], status: str) -> None:
+        super().finish(summary, status)
+        self.held.append(is_held(self.told["start"][0]))
+
+
+def is_held(folder: Path) -> bool:
+    try:
+        FolderLock(folder, patience_seconds=0.0).release()
+    except ArtifactError:
+        return True
+    return False
+
+
+def test_evaluation_holds_the_folder_that_it_is_tracked_in(
+    chain: Chain, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, tracker = tmp_path / "measured", Busy()
+    shutil.copytree(chain.run_of("stage2"), run)
+    plan = EvaluatePlan(run=str(run), split="test", resamples=0, report_frames=1, tracker=tracker)
+    evaluation.run(plan, {})
+    assert tracker.held == [True, True]
+    holder = FolderLock(run / "evaluation" / "tracked" / "index-test")
+    plan.tracker = late = Busy()
+    evaluation.run(plan, {})  # Its figures are written, and it is not told.
+    assert late.told == {}
+    assert "index-test is not tracked" in caplog.text
+    holder.release()
 
 
 def test_frames_worth_a_look_are_the_best_the_worst_and_the_false_alarms() -> None:
