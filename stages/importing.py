@@ -17,6 +17,7 @@ from weakseg.data.frames import frame_ids
 from weakseg.data.threads import map_threads
 from weakseg.errors import DataError
 from weakseg.importers import Marked, Skipped
+from weakseg.importers.files import IMPORT_MARK
 from weakseg.plans import ImportPlan
 from weakseg.stages.importing_account import Account, refuse_open_choice
 from weakseg.stages.importing_clips import take_frames
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 
 INDEX = "index.csv"
 SUMMARY = "summary.json"
-STARTED = "import.json"
 MADE = ("frames", "masks", "instances")
 COLUMNS = (
     *("path", "label", "split", "scene", "sequence", "camera"),
@@ -78,6 +78,8 @@ def run(plan: ImportPlan, config: Mapping[str, Any]) -> Path:
 def settle_folders(plan: ImportPlan) -> tuple[Path, Path]:
     """Give source and output as absolute paths, and see that the output may be written to.
 
+    The output may lie beside an annotation file or below, but not in a folder that is the source.
+
     Raises:
         DataError: If one lies in the other.
         ArtifactError: If the output holds other things, or a finished import.
@@ -87,13 +89,14 @@ def settle_folders(plan: ImportPlan) -> tuple[Path, Path]:
         for text in (plan.source, plan.output)
     )
     base = source.parent if source.is_file() else source
-    if output.is_relative_to(base) or base.is_relative_to(output):
+    is_inside = source.is_dir() and output.is_relative_to(base)
+    if is_inside or base.is_relative_to(output):
         raise DataError(f"output={output} and source={base} lie in each other: keep them apart")
     if (output / SUMMARY).is_file() and not plan.overwrite:
         raise ArtifactError(
             f"{output} holds a finished import: give another output, or overwrite=true"
         )
-    if output.exists() and not (output / STARTED).is_file() and any(output.iterdir()):
+    if output.exists() and not (output / IMPORT_MARK).is_file() and any(output.iterdir()):
         raise ArtifactError(f"{output} holds things that are no import: give another output")
     return source, output
 
@@ -101,7 +104,7 @@ def settle_folders(plan: ImportPlan) -> tuple[Path, Path]:
 def start(output: Path, source: Path) -> None:
     """Mark the output as an import that is not finished."""
     (output / SUMMARY).unlink(missing_ok=True)
-    write_json(output / STARTED, {"source": str(source)})
+    write_json(output / IMPORT_MARK, {"source": str(source)})
 
 
 def leave_out_repeats(pictures: Sequence[Marked]) -> tuple[list[Marked], list[Skipped]]:

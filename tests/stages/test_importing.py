@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,47 @@ def test_source_and_output_are_kept_apart(into: str, source: Path, tmp_path: Pat
         done(source, tmp_path, into=into)
 
 
+def save_project(folder: Path) -> None:
+    """Write a VIA project of two pictures, one of them with smoke, and the pictures."""
+    square = {"name": "rect", "x": 5, "y": 5, "width": 9, "height": 9}
+    names = {"a.png": [{"shape_attributes": square}], "b.png": []}
+    for seed, name in enumerate(names):
+        save_picture(folder / "photos" / name, seed=seed)
+    entries = {name: {"filename": name, "regions": regions} for name, regions in names.items()}
+    save_json(folder / "project.json", {"_via_img_metadata": entries})
+
+
+def test_an_output_below_a_source_file_is_not_read_again(tmp_path: Path) -> None:
+    save_project(tmp_path)
+    settings = {"copy": True, "overwrite": True}
+    first, again = (
+        import_from(ViaReader(), tmp_path / "project.json", tmp_path / "data" / "in", **settings)
+        for _ in range(2)
+    )
+    assert len(first.rows) == 2
+    assert again.rows == first.rows
+    assert not again.summary["skipped"]
+    other = import_from(ViaReader(), tmp_path, tmp_path.parent / f"{tmp_path.name}-out")
+    assert len(other.rows) == 2
+
+
+@pytest.mark.parametrize("into", ["", ".."])
+def test_a_source_file_in_the_output_is_refused(into: str, tmp_path: Path) -> None:
+    save_project(tmp_path / "via")
+    with pytest.raises(DataError, match="lie in each other"):
+        import_from(ViaReader(), tmp_path / "via" / "project.json", tmp_path / "via" / into)
+
+
 # ---- the command
+
+
+def test_the_documented_command_works_as_it_stands(doors: Doors, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how_to" / "import.md").read_text()
+    found = re.search(r"python -m weakseg\.import (format=via source=project\.json .*)", page)
+    assert found is not None
+    save_project(tmp_path)
+    doors.must("import", *found[1].split(), cwd=tmp_path)
+    assert len((tmp_path / "data" / "imported" / "index.csv").read_text().splitlines()) == 3
 
 
 def test_the_command_imports_and_tells(doors: Doors, tmp_path: Path) -> None:

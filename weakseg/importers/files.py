@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Any, Final
 
 from weakseg.data.folders import pictures_in
 from weakseg.errors import DataError
+
+IMPORT_MARK: Final = "import.json"
 
 
 class PictureError(ValueError):
@@ -48,10 +50,37 @@ def annotation_files(source: Path) -> list[Path]:
         return [source]
     if not source.is_dir():
         raise DataError(f"{source} does not exist: source= takes a folder or an annotation file")
-    found = sorted(p for p in source.rglob("*.json") if p.is_file() and p.name[0] != ".")
+    jsons = sorted(p for p in source.rglob("*.json") if p.is_file() and p.name[0] != ".")
+    found = outside_imports(jsons, source)
     if not found:
         raise DataError(f"{source} holds no JSON file: source= takes the export's folder or file")
     return found
+
+
+def outside_imports(paths: Iterable[Path], base: Path) -> list[Path]:
+    """Leave out what earlier imports made in folders of their own below `base`.
+
+    Args:
+        paths: All below `base`.
+        base: Where a search starts; it counts as no import, whatever it holds.
+    """
+    known: dict[Path, bool] = {base: False}
+
+    def is_made(folder: Path) -> bool:
+        if folder not in known:
+            known[folder] = _is_import(folder) or is_made(folder.parent)
+        return known[folder]
+
+    return [path for path in paths if not is_made(path.parent)]
+
+
+def _is_import(folder: Path) -> bool:
+    mark = folder / IMPORT_MARK
+    try:
+        content = read_export_json(mark) if mark.is_file() else None
+    except DataError:
+        return False
+    return isinstance(content, dict) and content.keys() == {"source"}
 
 
 def base_of(source: Path) -> Path:
@@ -105,7 +134,7 @@ class PictureFinder:
 
     def __post_init__(self) -> None:
         found: dict[str, list[Path]] = defaultdict(list)
-        for path in pictures_in(self.base):
+        for path in outside_imports(pictures_in(self.base), self.base):
             found[path.name].append(path)
         object.__setattr__(self, "_by_name", dict(found))
 
