@@ -38,8 +38,8 @@ def take_frames(
 ) -> TakenFrames:
     """Write frames of every clip into `output/frames/CLIP/`, evenly in time.
 
-    A clip is finished when its record is written, which names the video's size and the rate: with
-    the same, its frames are taken as they are.
+    A clip is finished when its record is written, which names the video's size, the rate and the
+    largest frame: with the same, its frames are taken as they are if all of them are still there.
 
     Args:
         clips: Those whose videos are there.
@@ -71,9 +71,9 @@ def take_frames(
 
 
 def _take(clip: Clip, folder: Path, *, rate: float, max_pixels: int) -> tuple[list[str], str]:
-    made_of = {"bytes": clip.path.stat().st_size, "rate": rate}
+    made_of = {"bytes": clip.path.stat().st_size, "rate": rate, "max_pixels": max_pixels}
     record = _read_record(folder / RECORD)
-    if record.get("made_of") == made_of:
+    if record.get("made_of") == made_of and all((folder / n).is_file() for n in record["frames"]):
         return list(record["frames"]), str(record["problem"])
     names: list[str] = []
     problem = ""

@@ -176,6 +176,30 @@ def test_frames_that_are_taken_are_not_taken_again(tmp_path: Path) -> None:
     assert sorted(path.name for path in frame.parent.glob("*.jpg")) == ["00000.jpg", "00001.jpg"]
 
 
+def test_frames_of_a_clip_that_is_listed_again_come_back(tmp_path: Path) -> None:
+    source = tmp_path / "rise"
+    names = [rise_name(1, 2, 1561410615 + k) for k in range(2)]
+    for number, name in enumerate(names):
+        save_clip(source / "videos" / f"{name}.mp4", seed=number)
+    both = [clip(name, 23) for name in names]
+    for entries, frames in ((both, 6), (both[:1], 3), (both, 6)):
+        save_json(source / "m.json", entries)
+        done = import_from(RiseReader(), source, tmp_path / "out", overwrite=True)
+        assert len(csv_rows(done.folder)) == frames
+        assert len(list((tmp_path / "out" / "frames").rglob("*.jpg"))) == frames
+
+
+def test_a_limit_that_is_raised_lets_frames_in(tmp_path: Path) -> None:
+    source = tmp_path / "rise"
+    name = rise_name(1, 2, 1561410615)
+    save_clip(source / "videos" / f"{name}.mp4")
+    save_json(source / "m.json", [clip(name, 23)])
+    with pytest.raises(DataError, match=r"nothing of .* can be imported"):
+        import_from(RiseReader(), source, tmp_path / "out", max_pixels=100)
+    done = import_from(RiseReader(), source, tmp_path / "out")
+    assert len(done.rows) == 3
+
+
 def test_a_damaged_video_is_told(tmp_path: Path) -> None:
     source = tmp_path / "rise"
     names = [rise_name(1, 2, 1561410615 + k) for k in range(2)]
