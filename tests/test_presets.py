@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,13 @@ def test_preset_says_its_command_its_time_and_what_to_expect(stage: str, name: s
 @pytest.mark.parametrize(("stage", "name"), PRESETS)
 def test_preset_builds(stage: str, name: str) -> None:
     assert type(build(stage, name)) is PLANS[stage]
+
+
+def test_fosp_learns_pseudo_masks_with_the_words_it_tells() -> None:
+    told = re.search(r"(supervision=weak .*?) learns pseudo-masks", head("stage3", "fosp"))
+    assert told is not None
+    plan = build("stage3", "fosp", *shlex.split(told[1]))
+    assert (plan.supervision.mode, plan.data, plan.pseudo_masks) == ("weak", None, "RUN")
 
 
 @pytest.mark.parametrize(
