@@ -209,3 +209,22 @@ def test_a_large_frame_is_read_in_tiles_and_each_block_is_found_once() -> None:
     inference = TiledInference(image_size=64, tile_above=1, batch_size=3)
     found = find_instances(Blocks(), frame, inference)
     assert sorted(found.boxes.tolist()) == blocks
+
+
+class Counts:
+    """Counts the tiles it reads, and finds what `Blocks` finds."""
+
+    def __init__(self) -> None:
+        self.tiles = 0
+
+    def instances(self, images: Tensor) -> list[FoundInstances]:
+        self.tiles += len(images)
+        return Blocks().instances(images)
+
+
+@pytest.mark.parametrize(("overlap", "tiles"), [(0.0, 2 * 4), (0.5, 3 * 7)])
+def test_tiles_overlap_as_told(overlap: float, tiles: int) -> None:
+    model = Counts()
+    inference = TiledInference(image_size=64, tile_above=1, overlap=overlap)
+    find_instances(model, np.zeros((128, 256, 3), dtype=np.uint8), inference)
+    assert model.tiles == tiles

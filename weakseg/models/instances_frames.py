@@ -58,11 +58,11 @@ def find_instances(
             return found.cpu().resized(height, width)
         rows, columns = (max(side, round(n / _UNIT) * _UNIT) for n in (height, width))
         scaled = _resized(image, (rows, columns))
-        corners = [
-            (row, column)
-            for row in window_starts(rows, side, _UNIT)
-            for column in window_starts(columns, side, _UNIT)
-        ]
+        downs, rights = (
+            window_starts(length, side, _UNIT, overlap=inference.overlap)
+            for length in (rows, columns)
+        )
+        corners = [(row, column) for row in downs for column in rights]
         found_in_tiles: list[FoundInstances] = []
         is_cut: list[Tensor] = []
         for start in range(0, len(corners), inference.batch_size):
