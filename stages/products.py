@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from torch import nn
@@ -14,8 +14,8 @@ from torch import nn
 from weakseg.arrays import Mask, ScoreMap
 from weakseg.artifacts import FinishedRun, read_mask_ids, read_scores
 from weakseg.artifacts.atomic import read_json
-from weakseg.data import Frame, FrameSource, read_frame
-from weakseg.errors import ArtifactError
+from weakseg.data import Frame, FrameSource, read_frame, source_from_settings
+from weakseg.errors import ArtifactError, WeaksegError
 from weakseg.models import TiledInference
 from weakseg.plans import HardwarePlan
 from weakseg.refine import (
@@ -37,6 +37,10 @@ from weakseg.stages.segmenters import load_segmenter
 from weakseg.stages.tally import failures_of
 from weakseg.stages.work import frame_of, settle_hardware
 from weakseg.training import track
+
+log = logging.getLogger(__name__)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -109,38 +113,53 @@ def statistics_of(run: FinishedRun) -> EvidenceStatistics:
 
 
 def frames_for(
-    run: FinishedRun,
-    source: FrameSource | None,
-    masks: Mapping[Path, Path],
-    split: str | None = None,
+    run: FinishedRun, source: FrameSource | None, split: str | None = None
 ) -> Sequence[Frame]:
-    """Choose the frames to measure: the run's own where it knows all with masks, else new ones too.
+    """Choose the frames to measure: the run's own, or those of another source.
+
+    A segmenter looks at all of a source's frames but, unless a split is asked for, those it has
+    learnt from; other runs have only the frames they were made of.
 
     Args:
         run: Of any stage.
         source: Of other frames or masks; None means the run's own frames.
-        masks: Absolute frame path -> mask path.
         split: The only one wanted.
 
     Raises:
         ArtifactError: If the frames are new to a run that cannot look at new frames.
     """
     own = [frame_of(row) for row in run.frames]
-    if source is not None and source.settings().get("where"):
-        wanted = {frame.path for frame in source.frames()}
-        own = [frame for frame in own if frame.path in wanted]
-        masks = {path: mask for path, mask in masks.items() if path in wanted}
-    known = {frame.path for frame in own}
-    if source is None or (masks and known.issuperset(masks)):
+    if source is None:
         return own
     if run.manifest.kind == "stage3":
-        return [frame for frame in source.frames() if split in (None, frame.split)]
-    if not known.intersection(masks):
+        frames = [frame for frame in source.frames() if split in (None, frame.split)]
+        return frames if split is not None else _without_learnt(run, source, frames)
+    wanted = {frame.path for frame in source.frames()}
+    known = [frame for frame in own if frame.path in wanted]
+    if not known:
         raise ArtifactError(
             f"{run.path} has seen none of these frames, and only a stage-3 run can look at new "
             "ones: give the data the run was made of"
         )
-    return own
+    return known
+
+
+def _without_learnt(run: FinishedRun, source: FrameSource, frames: Sequence[Frame]) -> list[Frame]:
+    """Leave out the frames of the split that a run has learnt from."""
+    try:
+        listed = source_from_settings(run.data).frames()
+    except (WeaksegError, OSError) as error:
+        log.warning("%s: the source's own split train stands for what the run learnt", error)
+        listed = source.frames()
+    learnt = {frame.path for frame in listed if frame.split == "train"}
+    kept = [frame for frame in frames if frame.path not in learnt]
+    if len(kept) < len(frames):
+        log.info(
+            "%d frames that %s has learnt from are left out: split=train measures them",
+            len(frames) - len(kept),
+            run.path,
+        )
+    return kept
 
 
 def _evidence(run: FinishedRun) -> ScoresOf:

@@ -168,6 +168,104 @@ def test_one_index_may_hold_frames_a_segmenter_knows_and_new_ones(
     assert len(measured(run, data=source, name="every")["frames"]) == 21
 
 
+def index_of(path: Path, root: Path, *, keep: Any, change: Any = None) -> IndexSource:
+    """Write an index of some of the rows of the data set's, each changed or as it is."""
+    head, *rows = (root / "data" / "index.csv").read_text().splitlines()
+    kept = [change(row) if change else row for row in rows if keep(row)]
+    path.write_text("\n".join([head, *kept]) + "\n")
+    return IndexSource(str(path), root=str((root / "data").resolve()), val_fraction=0)
+
+
+@pytest.mark.parametrize("run", ["masks", "segmenter"])
+def test_source_of_a_few_known_frames_is_measured_on_no_others(
+    root: Path, tmp_path: Path, run: str
+) -> None:
+    source = index_of(tmp_path / "few.csv", root, keep=lambda row: "film0" in row)
+    told = measured(root / "runs" / run, data=source, name="few")
+    assert [row["scene"] for row in told["frames"]] == ["s0"] * 3
+
+
+def test_new_smoke_free_frames_stand_beside_known_masks(root: Path, tmp_path: Path) -> None:
+    """The new frames have no mask: their truth is empty, as their label says."""
+    pixels = np.zeros((40, 64, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "clear.png"), pixels)
+    source = index_of(tmp_path / "few.csv", root, keep=lambda row: "film0" in row)
+    with Path(source.index).open("a") as file:
+        file.write(f"{tmp_path / 'clear.png'},0,new,test,filmnew,cam9,\n")
+    told = measured(root / "runs" / "segmenter", data=source, name="few")
+    assert [row["scene"] for row in told["frames"]] == ["s0"] * 3 + ["new"]
+
+
+def test_frames_a_segmenter_has_learnt_from_are_measured_on_request_only(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def learnt(row: str) -> str:
+        return row.replace(",test,", ",train,") if "film0" in row or "film2" in row else row
+
+    source = index_of(tmp_path / "split.csv", root, keep=bool, change=learnt)
+    run = finish_run(
+        root / "runs" / "learnt", "stage3", Path(source.index), shifted(1), source=source
+    )
+    caplog.set_level("INFO")
+    told = measured(run, data=source, name="every")
+    assert {row["scene"] for row in told["frames"]} == {"s1", "s3", "s4", "s5"}
+    assert any("6 frames that" in line and "left out" in line for line in caplog.messages)
+    # Another index may list them under another split.
+    again = index_of(tmp_path / "again.csv", root, keep=bool)
+    told = measured(run, data=again, name="again")
+    assert {row["scene"] for row in told["frames"]} == {"s1", "s3", "s4", "s5"}
+    told = measured(run, data=source, split="train", name="learnt")
+    assert {row["scene"] for row in told["frames"]} == {"s0", "s2"}
+
+
+def index_of(path: Path, root: Path, *, keep: Any, change: Any = None) -> IndexSource:
+    """Write an index of some of the rows of the data set's, each changed or as it is."""
+    head, *rows = (root / "data" / "index.csv").read_text().splitlines()
+    kept = [change(row) if change else row for row in rows if keep(row)]
+    path.write_text("\n".join([head, *kept]) + "\n")
+    return IndexSource(str(path), root=str((root / "data").resolve()))
+
+
+@pytest.mark.parametrize("run", ["masks", "segmenter"])
+def test_source_of_a_few_known_frames_is_measured_on_no_others(
+    root: Path, tmp_path: Path, run: str
+) -> None:
+    source = index_of(tmp_path / "few.csv", root, keep=lambda row: "film0" in row)
+    told = measured(root / "runs" / run, data=source, name="few")
+    assert [row["scene"] for row in told["frames"]] == ["s0"] * 3
+
+
+def test_new_smoke_free_frames_stand_beside_known_masks(root: Path, tmp_path: Path) -> None:
+    """The new frames have no mask: their truth is empty, as their label says."""
+    pixels = np.zeros((40, 64, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "clear.png"), pixels)
+    source = index_of(tmp_path / "few.csv", root, keep=lambda row: "film0" in row)
+    with Path(source.index).open("a") as file:
+        file.write(f"{tmp_path / 'clear.png'},0,new,test,filmnew,cam9,\n")
+    told = measured(root / "runs" / "segmenter", data=source, name="few")
+    assert [row["scene"] for row in told["frames"]] == ["s0"] * 3 + ["new"]
+
+
+def test_frames_a_segmenter_has_learnt_from_are_measured_on_request_only(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def learnt(row: str) -> str:
+        return row.replace(",test,", ",train,") if "film0" in row or "film2" in row else row
+
+    source = index_of(tmp_path / "split.csv", root, keep=bool, change=learnt)
+    run = finish_run(root / "runs" / "learnt", "stage3", Path(source.index), shifted(1), source=source)
+    caplog.set_level("INFO")
+    told = measured(run, data=source, name="every")
+    assert {row["scene"] for row in told["frames"]} == {"s1", "s3", "s4", "s5"}
+    assert any("6 frames that" in line and "left out" in line for line in caplog.messages)
+    # Another index may list them under another split.
+    again = index_of(tmp_path / "again.csv", root, keep=bool)
+    told = measured(run, data=again, name="again")
+    assert {row["scene"] for row in told["frames"]} == {"s1", "s3", "s4", "s5"}
+    told = measured(run, data=source, split="train", name="learnt")
+    assert {row["scene"] for row in told["frames"]} == {"s0", "s2"}
+
+
 def test_frame_of_another_path_with_a_known_name_is_looked_at(root: Path, tmp_path: Path) -> None:
     """Scores are kept by frame, not by its name: two cameras may both have an `a.jpg`."""
     run = load_run(root / "runs" / "segmenter")

@@ -83,9 +83,10 @@ def finish_run(
     seed: int = 0,
     threshold: float = 0.5,
     settings: Mapping[str, Any] | None = None,
+    source: IndexSource | None = None,
 ) -> Path:
     """Write a finished stage-2 or stage-3 run with the scores given."""
-    source = IndexSource(str(index))
+    source = source or IndexSource(str(index))
     frames = source.frames()
     with RunFolder.open(
         folder,
