@@ -105,7 +105,7 @@ def measure_set(
     """
     settings = finished.data if source is None else source.settings()
     masks, cameras = known_masks(settings), cameras_of(settings)
-    listed = in_order(frames_for(finished, source, masks, split), cameras)
+    listed = in_order(frames_for(finished, source, split), cameras)
     frames = frames_with_truth(listed, masks, split)
     if not frames and labels_will_do:
         frames = [frame for frame in listed if split in (None, frame.split)]
