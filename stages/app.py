@@ -31,12 +31,14 @@ logging.getLogger("httpx").setLevel(logging.WARNING)  # of gradio, asking itself
 
 _HEIGHT = 340
 _SHOWN_MOMENTS = 12
+# How long what was sent and drawn lies in gradio's folder.
+_KEPT_SECONDS = 3600
 
 
 def run(plan: AppPlan, config: Mapping[str, Any]) -> None:
     """Serve the app of `plan` until the process is told to stop."""
     check_positive(max_seconds=plan.max_seconds, frames_per_second=plan.frames_per_second)
-    check_at_least(1, max_pixels=plan.max_pixels)
+    check_at_least(1, max_bytes=plan.max_bytes, max_pixels=plan.max_pixels)
     predictors = {Path(plan.run).name: Predictor(plan.run, hardware=plan.hardware)}
     if plan.other is not None:
         name = Path(plan.other).name
@@ -45,16 +47,26 @@ def run(plan: AppPlan, config: Mapping[str, Any]) -> None:
     with listen(plan.host, plan.port) as found:
         port = found.getsockname()[1]
     log.info("the app of %s is at http://%s:%d", plan.run, plan.host, port)
-    launch(make_app(predictors, LabelFolder(plan.labels), plan), plan.host, port, wait=True)
+    app = make_app(predictors, LabelFolder(plan.labels), plan)
+    launch(app, plan.host, port, max_bytes=plan.max_bytes, wait=True)
 
 
-def launch(app: gr.Blocks, host: str, port: int, *, wait: bool) -> None:
-    """Start the server of an app; without telling or fetching anything elsewhere."""
+def launch(app: gr.Blocks, host: str, port: int, *, max_bytes: int, wait: bool) -> None:
+    """Start the server of an app; without telling or fetching anything elsewhere.
+
+    Args:
+        app: What is served.
+        host: Address to listen on.
+        port: To listen on.
+        max_bytes: Largest file that may be sent, at least 1.
+        wait: Whether to stay until the process is told to stop.
+    """
     app.launch(
         server_name=host,
         server_port=port,
         share=False,
         quiet=True,
+        max_file_size=max_bytes,
         show_error=True,
         prevent_thread_lock=not wait,
         footer_links=["api"],
@@ -73,7 +85,9 @@ def make_app(predictors: Mapping[str, Predictor], labels: LabelFolder, plan: App
         plan: Limits of pictures and videos.
     """
     first = next(iter(predictors.values()))
-    with gr.Blocks(title="weakseg", analytics_enabled=False) as app:
+    with gr.Blocks(
+        title="weakseg", analytics_enabled=False, delete_cache=(_KEPT_SECONDS, _KEPT_SECONDS)
+    ) as app:
         gr.Markdown(f"# weakseg\nRuns: {', '.join(predictors)}. Nothing leaves this machine.")
         threshold = gr.Slider(
             0,

@@ -6,6 +6,8 @@ import csv
 import hashlib
 import io
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +16,15 @@ from PIL import Image
 
 from weakseg.arrays import FrameArray, Mask
 from weakseg.artifacts import write_bytes, write_text
+from weakseg.artifacts.atomic import disk_errors
+from weakseg.artifacts.lock import FolderLock
 from weakseg.checks import check_shape
 from weakseg.errors import DataError
 from weakseg.labels import IGNORE, SMOKE
 
 INDEX = "index.csv"
+PATIENCE_SECONDS = 10.0
+"""How long a label waits for another app that saves into the same folder."""
 COLUMNS = ("path", "label", "mask_path", "source")
 
 
@@ -59,6 +65,7 @@ class LabelFolder:
             source: Where the frame came from, for the index.
 
         Raises:
+            ArtifactError: If another app keeps the folder for itself.
             DataError: If the folder holds an index of something else.
             ValueError: If the shapes differ, or the mask holds other values.
         """
@@ -73,13 +80,26 @@ class LabelFolder:
             "mask_path": f"masks/{name}.png",
             "source": source,
         }
-        with self._lock:
+        with self._held():
             rows = self._rows()
             rows[row["path"]] = row
             for key, pixels in (("path", frame), ("mask_path", mask)):
                 write_bytes(self.folder / row[key], _png(pixels))
             write_text(self.folder / INDEX, _table(list(rows.values())))
         return Saved(self.folder / row["path"], self.folder / row["mask_path"], len(rows))
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Keep the folder from the other threads, and from other apps that save into it."""
+        with self._lock:
+            self._rows()  # A folder of something else gets no lock, either.
+            with disk_errors(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FolderLock(self.folder, patience_seconds=PATIENCE_SECONDS)
+            try:
+                yield
+            finally:
+                lock.release()
 
     def _rows(self) -> dict[str, dict[str, str]]:
         path = self.folder / INDEX

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import gc
 import importlib
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from browser import page
 from doors import Chain
 
 from weakseg.arrays import FrameArray
+from weakseg.artifacts.lock import FolderLock
 from weakseg.data import IndexSource, read_frame
 from weakseg.data.truth import load_masks, read_mask
-from weakseg.errors import DataError
+from weakseg.errors import ArtifactError, DataError
 from weakseg.plans import AppPlan
 from weakseg.stages.corrections import LabelFolder
 from weakseg.stages.ports import listen
@@ -51,10 +55,10 @@ class Running:
         self.labels = LabelFolder(labels)
         with listen("127.0.0.1", 0) as found:
             self.port = found.getsockname()[1]
-        plan = AppPlan(run=str(run), frames_per_second=2.0, max_seconds=2.0)
+        plan = AppPlan(run=str(run), frames_per_second=2.0, max_seconds=2.0, max_bytes=2_000_000)
         both = {"first": self.predictor, "second": Predictor(run, cut=0.9)}
         self.blocks = app.make_app(both, self.labels, plan)
-        app.launch(self.blocks, "127.0.0.1", self.port, wait=False)
+        app.launch(self.blocks, "127.0.0.1", self.port, max_bytes=plan.max_bytes, wait=False)
         self.address = f"http://127.0.0.1:{self.port}"
 
 
@@ -97,6 +101,18 @@ def test_a_picture_that_is_none_is_told(running: Running, tmp_path: Path) -> Non
     asked = client.Client(running.address, verbose=False)
     with pytest.raises(Exception, match=r"broken\.png"):
         asked.predict(client.handle_file(broken), 0.5, api_name="/look")
+
+
+def test_files_beyond_the_limit_are_refused_and_the_others_do_not_stay(
+    running: Running, tmp_path: Path
+) -> None:
+    large = tmp_path / "large.png"
+    large.write_bytes(bytes(2_000_001))
+    answer = httpx.post(
+        f"{running.address}/gradio_api/upload", files={"files": large.read_bytes()}, timeout=60
+    )
+    assert answer.status_code == 413
+    assert running.blocks.delete_cache == (3600, 3600)
 
 
 def test_a_client_gets_a_videos_smoke_over_time(running: Running, recording: Path) -> None:
@@ -177,11 +193,47 @@ def test_corrected_masks_are_a_data_set(
     np.testing.assert_array_equal(found, plume_mask)
 
 
+def test_two_apps_with_one_folder_wait_for_each_other(
+    tmp_path: Path, plume: FrameArray, plume_mask: FrameArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    LabelFolder(tmp_path).save(plume, plume_mask)
+    rows = LabelFolder._rows
+
+    def slowly(self: LabelFolder) -> dict[str, dict[str, str]]:
+        found = rows(self)
+        time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(LabelFolder, "_rows", slowly)
+    frames = [np.roll(plume, shift, axis=1) for shift in (1, 2)]
+    apps = [
+        threading.Thread(target=LabelFolder(tmp_path).save, args=(frame, plume_mask))
+        for frame in frames
+    ]
+    for one in apps:
+        one.start()
+    for one in apps:
+        one.join(timeout=30)
+    assert len(load_masks(tmp_path / "index.csv")) == 3
+
+
+def test_a_folder_that_another_app_keeps_is_told(
+    tmp_path: Path, plume: FrameArray, plume_mask: FrameArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weakseg.stages.corrections.PATIENCE_SECONDS", 0.0)
+    holder = FolderLock(tmp_path)
+    with pytest.raises(ArtifactError, match="is in use"):
+        LabelFolder(tmp_path).save(plume, plume_mask)
+    holder.release()
+    assert LabelFolder(tmp_path).save(plume, plume_mask).count == 1
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, plume: FrameArray) -> None:
     (tmp_path / "index.csv").write_text("path,label\na.png,1\n")
     with pytest.raises(DataError, match="labels= another folder"):
         LabelFolder(tmp_path).save(plume, np.zeros(plume.shape[:2], np.uint8))
     assert (tmp_path / "index.csv").read_text() == "path,label\na.png,1\n"
+    assert [one.name for one in tmp_path.iterdir()] == ["index.csv"]
     with pytest.raises(ValueError, match="0, 1 and 255"):
         LabelFolder(tmp_path / "new").save(plume, np.full(plume.shape[:2], 7, np.uint8))
 

@@ -44,6 +44,7 @@ class AppPlan:
         labels: Folder that corrected masks are saved into, with an index of them.
         host: Address to listen on; 0.0.0.0 is every network of this machine.
         port: To listen on, in [0, 65535]; 0 takes a free one.
+        max_bytes: Largest picture or video that is taken.
         max_pixels: Largest picture.
         max_seconds: Of a video that are looked at, > 0.
         frames_per_second: Of a video that are looked at, > 0.
@@ -54,6 +55,7 @@ class AppPlan:
     labels: str = "corrected"
     host: str = "127.0.0.1"
     port: int = 7860
+    max_bytes: int = 200_000_000
     max_pixels: int = 50_000_000
     max_seconds: float = 60.0
     frames_per_second: float = 1.0
