@@ -64,6 +64,7 @@ class Verdict:
         difference: Mean of the best less that of the other, seed by seed where both have them.
         half_width: Of the 95 % interval of that difference; NaN below two seeds.
         is_paired: Whether seeds were compared one by one.
+        sign: 1 if more is better, -1 if less is.
     """
 
     best: Group
@@ -71,11 +72,17 @@ class Verdict:
     difference: float
     half_width: float
     is_paired: bool
+    sign: float = 1.0
 
     @property
     def is_clear(self) -> bool:
-        """Whether the difference is larger than what seeds alone make."""
-        return math.isfinite(self.half_width) and abs(self.difference) > self.half_width
+        """Whether the best is better by more than what seeds alone make."""
+        return math.isfinite(self.half_width) and self.sign * self.difference > self.half_width
+
+    @property
+    def is_contradicted(self) -> bool:
+        """Whether the other is better on the seeds that both have: some seeds are missing."""
+        return self.is_paired and self.sign * self.difference < 0
 
 
 def is_seed(parameter: str) -> bool:
@@ -113,22 +120,24 @@ def judge(groups: Sequence[Group], sign: float) -> Verdict | None:
         return None
     best = known[0]
     if len(known) == 1:
-        return Verdict(best, None, math.nan, math.nan, is_paired=False)
+        return Verdict(best, None, math.nan, math.nan, is_paired=False, sign=sign)
     other = known[1]
     shared = [seed for seed in best.values if seed in other.values]
     if len(shared) >= 2:
         pairs = [best.values[seed] - other.values[seed] for seed in shared]
-        return Verdict(best, other, float(np.mean(pairs)), half_width(pairs), is_paired=True)
+        difference = float(np.mean(pairs))
+        return Verdict(best, other, difference, half_width(pairs), is_paired=True, sign=sign)
     both = math.hypot(best.half_width, other.half_width)
-    return Verdict(best, other, best.mean - other.mean, both, is_paired=False)
+    return Verdict(best, other, best.mean - other.mean, both, is_paired=False, sign=sign)
 
 
-def importance(points: Sequence[Point]) -> dict[str, float]:
+def importance(points: Sequence[Point]) -> dict[str, float | None]:
     """Give for each parameter the share of the metric's variance that it alone explains, in [0, 1].
 
     This is epsilon squared of a one-way analysis of variance (Kelley, 1935): 0 is what chance would
     explain, so that a setting with many values gains nothing by that. Numbers with more than four
-    values are cut into four bins of equal count. What settings only do together is not seen.
+    values are cut into four bins of equal count. What settings only do together is not seen. None
+    where there are no more points than values: nobody can say.
 
     Args:
         points: Of those, the finished ones count.
@@ -136,11 +145,12 @@ def importance(points: Sequence[Point]) -> dict[str, float]:
     known = [one for one in points if one.status == FINISHED and one.metric is not None]
     metric = np.array([one.metric for one in known], dtype=np.float64)
     names = dict.fromkeys(key for one in known for key in one.parameters)
-    found = {}
+    found: dict[str, float | None] = {}
     for name in names:
         levels = _levels([one.parameters.get(name) for one in known])
-        found[name] = epsilon_squared(metric, levels)
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+        is_known = len(known) > len(set(levels))
+        found[name] = epsilon_squared(metric, levels) if is_known else None
+    return dict(sorted(found.items(), key=lambda item: -(item[1] if item[1] is not None else -1)))
 
 
 def epsilon_squared(values: np.ndarray, levels: Sequence[int]) -> float:

@@ -98,6 +98,15 @@ class Claim:
         self.lock.release()
 
 
+def by_metric(point: Point, metric: Metric | None) -> Point:
+    """Give a point with the metric that its figures say: the file may name another one by now."""
+    if point.status != FINISHED:
+        return point
+    value = None if metric is None else point.figures.get(metric.name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return dataclasses.replace(point, metric=float(value) if is_number else None)
+
+
 class Ledger:
     """The points of the sweep in the folder `output`.
 
@@ -154,10 +163,11 @@ class Ledger:
             The point, locked; None if there is nothing to do but what others do.
         """
         with self.locked():
-            points = self.points()
+            points = [by_metric(point, metric) for point in self.points()]
             if metric is not None and any(metric.is_reached(one.metric) for one in points):
                 return None
-            for point in points:
+            # What has failed before comes last, so that it does not keep others from being made.
+            for point in sorted(points, key=lambda one: (one.status == FAILED, one.attempts)):
                 is_open = point.status != FINISHED and (retry or point.status != FAILED)
                 if is_open and point.number not in tried and search.includes(point.parameters):
                     claim = self._take(point)

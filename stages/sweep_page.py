@@ -12,12 +12,20 @@ from typing import Any, Final
 import numpy as np
 
 from weakseg.arrays import FrameArray
-from weakseg.artifacts import MetricsLog, read_frames, read_mask_ids, read_scores, write_text
+from weakseg.artifacts import (
+    MetricsLog,
+    read_frames,
+    read_json,
+    read_mask_ids,
+    read_scores,
+    write_text,
+)
 from weakseg.data import read_frame
 from weakseg.errors import WeaksegError
 from weakseg.report import overlay
 from weakseg.report.pictures import data_uri
 from weakseg.report.sweep import SweepData, sweep_page
+from weakseg.stages.scores import THRESHOLD
 from weakseg.stages.sweep_file import Metric, SweepFile
 from weakseg.stages.sweep_groups import Verdict, group_points, importance, judge
 from weakseg.stages.sweep_ledger import FINISHED, Point
@@ -71,7 +79,7 @@ def words_of(verdict: Verdict | None, metric: Metric | None) -> str:
     if metric is None:
         return "The sweep file names no metric, so no point is better than another here."
     if verdict is None:
-        return "No point is finished yet."
+        return f"No finished point has the metric {metric.name} yet."
     best = verdict.best
     spread = f" ± {best.spread:.4f} (standard deviation)" if math.isfinite(best.spread) else ""
     seeds = f"{len(best.values)} seed{'s' if len(best.values) != 1 else ''}"
@@ -80,14 +88,20 @@ def words_of(verdict: Verdict | None, metric: Metric | None) -> str:
         return told
     size = abs(verdict.difference)
     told += f" It is {size:.4f} {'above' if verdict.difference > 0 else 'below'} the next, "
-    told += f"{verdict.other.name} ({verdict.other.mean:.4f}): "
+    return f"{told}{verdict.other.name} ({verdict.other.mean:.4f}): {_weighed(verdict)}"
+
+
+def _weighed(verdict: Verdict) -> str:
+    """Say whether the difference is more than what seeds make."""
     if not math.isfinite(verdict.half_width):
-        return told + "with one seed, nobody knows whether that is more than chance; run three."
+        return "with one seed, nobody knows whether that is more than chance; run three."
+    if verdict.is_contradicted:
+        return "on the seeds that both have the other is better, so wait for the missing ones."
     how = "seed by seed" if verdict.is_paired else "seeds of their own"
     interval = f"95 % interval of the difference ± {verdict.half_width:.4f}, {how}"
     if verdict.is_clear:
-        return f"{told}more than seeds alone make ({interval})."
-    return f"{told}no more than seeds alone make ({interval}), so take the simpler one."
+        return f"more than seeds alone make ({interval})."
+    return f"no more than seeds alone make ({interval}), so take the simpler one."
 
 
 def _status(
@@ -217,10 +231,17 @@ def _thumbnail(run: Path, row: Mapping[str, str]) -> str:
         if mask.is_file():
             return data_uri(overlay(pixels, read_mask_ids(mask)), long_side=_SIDE)
         scores = read_scores(run / "scores" / f"{row['id']}.png")
-        return data_uri(overlay(pixels, (scores >= 0.5).astype(np.uint8)), long_side=_SIDE)
+        mask_of_run = (scores >= _threshold_of(run)).astype(np.uint8)
+        return data_uri(overlay(pixels, mask_of_run), long_side=_SIDE)
     except (WeaksegError, OSError) as error:
         log.warning("no picture of %s: %s", row["id"], error)
         return ""
+
+
+def _threshold_of(run: Path) -> float:
+    """Give the cut that a run chose; one half where it chose none."""
+    path = run / THRESHOLD
+    return float(read_json(path)["threshold"]) if path.is_file() else 0.5
 
 
 def _known(value: float | None) -> float | None:

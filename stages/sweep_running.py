@@ -25,6 +25,7 @@ from weakseg.stages.sweep_ledger import (
     Claim,
     Ledger,
     Point,
+    by_metric,
 )
 from weakseg.stages.sweep_page import PAGE, write_sweep_page
 from weakseg.stages.sweep_results import Progress, figures_of, write_results
@@ -128,6 +129,8 @@ def make_points(sweep: Sweep, *, jobs: int, stop: StopFlag, count: int | None = 
                     _tell_point(sweep, point, collect(sweep, at_end=False), took, jobs)
                     is_open = True
         except BaseException:
+            # Those under way are interrupted, not failed.
+            stop.set("an error")
             terminal.kill()
             raise
         if stop.is_set:
@@ -181,8 +184,10 @@ def make_point(sweep: Sweep, claim: Claim, terminal: Terminal, stop: StopFlag) -
 
 def collect(sweep: Sweep, *, at_end: bool = True) -> Progress:
     """Write the tables of all that is there, and the page; before the end, not all the time."""
+    metric = sweep.file.metric
     with sweep.ledger.locked():
-        own = [one for one in sweep.ledger.statuses() if sweep.search.includes(one.parameters)]
+        known = [by_metric(one, metric) for one in sweep.ledger.statuses()]
+        own = [one for one in known if sweep.search.includes(one.parameters)]
         total = max(sweep.search.total, len(own))
         progress = write_results(
             sweep.output,
@@ -192,9 +197,13 @@ def collect(sweep: Sweep, *, at_end: bool = True) -> Progress:
             seed=sweep.plan.seed,
             made_by=sweep.made_by,
         )
-        if at_end or _is_stale(sweep.output / PAGE):
+    if at_end or _is_stale(sweep.output / PAGE):
+        # Outside of the lock: it draws pictures, and others wait for the ledger.
+        try:
             write_sweep_page(sweep.output, sweep.file, own, total)
-        return progress
+        except (WeaksegError, OSError, ValueError) as error:
+            log.warning("no report this time: %s", error)
+    return progress
 
 
 def _is_stale(page: Path) -> bool:

@@ -17,7 +17,7 @@ from weakseg.stages.sweep_groups import (
     is_seed,
     judge,
 )
-from weakseg.stages.sweep_ledger import FAILED, FINISHED, Point
+from weakseg.stages.sweep_ledger import FAILED, FINISHED, Point, by_metric
 from weakseg.stages.sweep_page import words_of
 
 METRIC = Metric("val/iou", "maximize", None)
@@ -87,13 +87,39 @@ def test_chance_is_called_chance() -> None:
 
 
 def test_little_is_said_of_little() -> None:
-    assert words_of(None, METRIC) == "No point is finished yet."
+    assert "No finished point has the metric val/iou" in words_of(None, METRIC)
     assert "names no metric" in words_of(None, None)
     one = judge(group_points([point(0, 0.5, refine="crf")]), 1.0)
     assert words_of(one, METRIC) == "Best val/iou: refine=crf, 0.5000 over 1 seed."
     two = judge(group_points([point(0, 0.5, a=1), point(1, 0.4, a=2)]), 1.0)
     assert "run three" in words_of(two, METRIC)
     assert judge([], 1.0) is None
+
+
+def test_missing_seeds_do_not_turn_a_verdict_round() -> None:
+    values = {"a": (0.5, 0.51, 0.9), "b": (0.6, 0.611, None)}
+    points = [
+        point(k, value, refine=name, seed=seed)
+        for k, (name, seed, value) in enumerate(
+            (name, seed, value) for name, own in values.items() for seed, value in enumerate(own)
+        )
+    ]
+    verdict = judge(group_points(points), 1.0)
+    assert verdict is not None and verdict.best.name == "refine=a"
+    assert verdict.is_contradicted and not verdict.is_clear
+    assert "wait for the missing ones" in words_of(verdict, METRIC)
+
+
+def test_too_few_points_say_nothing_of_importance() -> None:
+    points = [point(k, 0.1 * k, refine=name, seed=0) for k, name in enumerate("abc")]
+    assert importance(points) == {"refine": None, "seed": 0.0}
+
+
+def test_another_metric_is_read_from_the_figures() -> None:
+    made = Point(0, "p", {}, (), status=FINISHED, metric=0.9, figures={"val/loss": 0.1, "ok": True})
+    assert by_metric(made, Metric("val/loss", "minimize", None)).metric == 0.1
+    assert by_metric(made, Metric("ok", "minimize", None)).metric is None
+    assert by_metric(made, None).metric is None
 
 
 def test_importance_is_the_variance_a_setting_explains() -> None:
@@ -104,8 +130,10 @@ def test_importance_is_the_variance_a_setting_explains() -> None:
     ]
     found = importance([*points, point(99, None, refine="none", lr=0.5, seed=99)])
     assert next(iter(found)) == "refine"
-    assert found["refine"] > 0.95
-    assert found["lr"] < 0.2, "sixty numbers do not explain what four bins cannot"
+    assert found["refine"] is not None and found["refine"] > 0.95
+    assert found["lr"] is not None and found["lr"] < 0.2, (
+        "sixty numbers do not explain what four bins cannot"
+    )
 
 
 def test_epsilon_squared_agrees_with_the_analysis_of_variance() -> None:

@@ -55,8 +55,16 @@ def claim(
     )
 
 
-def end(ledger: Ledger, one: Claim, status: str, *, metric: float | None = None) -> None:
-    ledger.write(dataclasses.replace(one.point, status=status, metric=metric))
+def end(
+    ledger: Ledger,
+    one: Claim,
+    status: str,
+    *,
+    metric: float | None = None,
+    figures: dict[str, float] | None = None,
+) -> None:
+    ended = dataclasses.replace(one.point, status=status, metric=metric, figures=figures or {})
+    ledger.write(ended)
     one.release()
 
 
@@ -151,7 +159,7 @@ def test_target_that_is_reached_ends_the_sweep(ledger: Ledger) -> None:
     for value in (0.4, 0.6):
         one = claim(ledger, grid(1, 2, 3), metric=metric)
         assert one is not None
-        end(ledger, one, FINISHED, metric=value)
+        end(ledger, one, FINISHED, metric=value, figures={"iou": value})
     assert claim(ledger, grid(1, 2, 3), metric=metric) is None
     assert Metric("loss", "minimize", 0.5).is_reached(0.4)
 

@@ -270,11 +270,12 @@ def watch_renamings(counter: str, accident: dict[str, Any] | None) -> None:
     def watched(source: Any, target: Any, **options: Any) -> None:
         nonlocal made
         made += 1
-        if happens.at == "before" and made == happens.count:
+        own = made  # Other threads rename meanwhile.
+        if happens.at == "before" and own == happens.count:
             happen()
         replace(source, target, **options)
         os.write(count, b".")
-        if happens.at == "after" and made == happens.count:
+        if happens.at == "after" and own == happens.count:
             happen()
 
     os.replace = watched  # type: ignore[assignment]

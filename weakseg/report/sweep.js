@@ -201,14 +201,15 @@
   }
 
   // ---- pictures
+  const worth = (p) => (known(p.metric) ? data.sign * p.metric : -Infinity);
   function bestOfGroups() {
     const best = new Map();
     for (const p of visible) {
       if (!data.pictures.of || !data.pictures.of[p.number]) continue;
       const g = groupOf.get(p.number), other = best.get(g);
-      if (!other || data.sign * ((p.metric ?? -Infinity) - (other.metric ?? -Infinity)) > 0) best.set(g, p);
+      if (!other || worth(p) > worth(other)) best.set(g, p);
     }
-    return [...best.values()].sort((a, b) => data.sign * ((b.metric ?? 0) - (a.metric ?? 0)));
+    return [...best.values()].sort((a, b) => (worth(a) === worth(b) ? a.number - b.number : worth(b) - worth(a)));
   }
   function drawPictures() {
     const frames = data.pictures.frames || [];
@@ -244,8 +245,9 @@
   if (!moved.length) $("importance-part").hidden = true;
   for (const [name, share] of moved) {
     const bar = make("div", { class: "bar" }), room = make("span");
-    room.append(make("i", { style: `width:${(100 * share).toFixed(1)}%` }));
-    bar.append(make("span", {}, name), room, make("span", { class: "number" }, `${(100 * share).toFixed(0)} %`));
+    if (share === null) room.textContent = "too few points to say";
+    else room.append(make("i", { style: `width:${(100 * share).toFixed(1)}%` }));
+    bar.append(make("span", {}, name), room, make("span", { class: "number" }, share === null ? "" : `${(100 * share).toFixed(0)} %`));
     $("importance").append(bar);
   }
   const groupRows = [...document.querySelectorAll("#groups tbody tr")];

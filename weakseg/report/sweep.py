@@ -21,7 +21,8 @@ class SweepData:
         sign: 1 if more of it is better, -1 if less is.
         groups: Of points that differ in their seed alone: name, parameters, points, mean, spread,
             half_width, seeds.
-        importance: Parameter -> share of the metric's variance that it explains, in [0, 1].
+        importance: Parameter -> share of the metric's variance that it explains, in [0, 1]; None
+            where there are too few points to say.
         points: Number, name, parameters, status, seconds, metric, figures, run, command, why.
         curves: Key -> number of a point -> (epoch, value).
         pictures: `frames` (id, label, picture) and `of` (number of a point -> a picture a frame),
@@ -33,7 +34,7 @@ class SweepData:
     metric: str
     sign: float
     groups: Sequence[Mapping[str, Any]]
-    importance: Mapping[str, float]
+    importance: Mapping[str, float | None]
     points: Sequence[Mapping[str, Any]]
     curves: Mapping[str, Any] = field(default_factory=dict)
     pictures: Mapping[str, Any] = field(default_factory=dict)
