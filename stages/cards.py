@@ -10,9 +10,10 @@ from weakseg.artifacts import FinishedRun, RunFolder
 from weakseg.data import Frame
 from weakseg.metrics.alarms import MIN_AREA
 from weakseg.report import Document, Section, Table, write_markdown
-from weakseg.stages.cards_data import cameras_line, data_section, night_line
+from weakseg.stages.cards_data import cameras_line, data_section, night_line, taught_section
 from weakseg.stages.cards_limits import NOT_MEASURED, limits
 from weakseg.stages.cards_making import (
+    learner_of,
     loading_section,
     network_section,
     provenance_section,
@@ -87,6 +88,12 @@ def write_model_card(
         Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
     """
     manifest = run.manifest
+    learner = learner_of(config)
+    is_taken = bool(config.get("trained"))
+    learnt = config if not is_taken else learner.manifest.config if learner else None
+    cameras = cameras_line(manifest.data, frames)
+    if is_taken:
+        cameras = "Unseen cameras: unknown, for an earlier run was the one that learnt."
     card = Document(
         f"Model card: {run.path.name}",
         "A network that outlines smoke in single frames, trained by weakseg "
@@ -95,8 +102,9 @@ def write_model_card(
         [
             Section("Intended use", points=_USE),
             Section("Not for", points=_NO_USE),
-            data_section(manifest.data, frames),
-            supervision_section(summary, kept, config),
+            data_section(manifest.data, frames, is_learnt=not is_taken),
+            *([taught_section(learner)] if is_taken else []),
+            supervision_section(summary, kept, learnt),
             network_section(run, config),
             training_section(run, summary, config),
             *_results(test),
@@ -105,7 +113,7 @@ def write_model_card(
                 "Limits",
                 points=[
                     *limits(test, summary),
-                    cameras_line(manifest.data, frames),
+                    cameras,
                     night_line(frames),
                 ],
             ),

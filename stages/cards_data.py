@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from weakseg.data import Frame
+from weakseg.artifacts import FinishedRun
+from weakseg.data import Frame, dataset_fingerprint
 from weakseg.data.assembly import absolute
 from weakseg.data.listing import cameras_of
 from weakseg.data.reading import read_grey_thumbnail
+from weakseg.data.sources import source_from_settings
 from weakseg.data.tables import read_table
+from weakseg.errors import DataError
 from weakseg.labels import SMOKE
 from weakseg.report import Section, Table
 
@@ -23,14 +26,19 @@ _DARK_LEVEL: Final = 50
 _LOOKED_AT: Final = 100
 
 
-def data_section(settings: Mapping[str, Any], frames: Sequence[Frame]) -> Section:
+def data_section(
+    settings: Mapping[str, Any], frames: Sequence[Frame], *, is_learnt: bool = True
+) -> Section:
     """Tell where frames came from, how many of each kind there are, and their licences.
 
     Args:
         settings: Of their source.
         frames: All that the run knows.
+        is_learnt: The run itself learnt; else its segmenter is that of an earlier run.
     """
     lines = [_origin(settings)]
+    if not is_learnt:
+        lines.append("None of these frames was learnt by this run: the split train was not used.")
     tables = [_counts(frames), *_column_tables(settings, frames)]
     has_licence = any(table.title.startswith("Licences") for table in tables)
     if settings["kind"] == "synthetic":
@@ -46,8 +54,33 @@ def data_section(settings: Mapping[str, Any], frames: Sequence[Frame]) -> Sectio
         lines.append(
             "Licences are quoted from the index as they stand there; nobody has checked them."
         )
-    lines.append(scenes_line(frames))
+    if is_learnt:
+        lines.append(scenes_line(frames))
+    else:
+        lines.append(
+            "Whether scenes that are held out here were learnt is unknown: an earlier run learnt."
+        )
     return Section("Data", lines, tables=tables)
+
+
+def taught_section(learner: FinishedRun | None) -> Section:
+    """Tell what the segmenter of an earlier run learnt from, as far as that run still tells.
+
+    Args:
+        learner: The run that learnt; None if it is not there.
+    """
+    title = "Training data"
+    if learner is None:
+        return Section(title, ["Unknown: the run that learnt is not in its folder any more."])
+    settings = learner.manifest.data
+    origin = f"Those of the run `{learner.path.name}`, which learnt. {_origin(settings)}"
+    try:
+        frames = source_from_settings(settings).frames()
+    except (DataError, ValueError, TypeError):
+        frames = []
+    if not frames or dataset_fingerprint(frames) != learner.manifest.inputs.get("frames"):
+        return Section(title, [origin, "Its frames are not there as they were: counts unknown."])
+    return Section(title, [origin, scenes_line(frames)], tables=[_counts(frames)])
 
 
 def scenes_line(frames: Sequence[Frame]) -> str:

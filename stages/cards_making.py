@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from safetensors import safe_open
 
-from weakseg.artifacts import FinishedRun, Manifest, RunFolder, read_json
+from weakseg.artifacts import FinishedRun, Manifest, RunFolder, load_run, read_json
 from weakseg.errors import ArtifactError
 from weakseg.report import Section, Table
 from weakseg.stages.pages_words import UNKNOWN, told_selection, told_supervision
@@ -37,23 +37,51 @@ _RANDOM: Final = "random numbers"
 _MEGA: Final = 1e6
 
 
+def learner_of(config: Mapping[str, Any]) -> FinishedRun | None:
+    """Find the run that learnt, where `trained` takes its segmenter; None if it is not there.
+
+    Args:
+        config: Of the run that takes it over. The one named may have taken it over itself.
+    """
+    run = None
+    seen: set[str] = set()
+    while (earlier := config.get("trained")) and earlier not in seen:
+        seen.add(earlier)
+        try:
+            run = load_run(earlier, kind="stage3")
+        except ArtifactError:
+            return None
+        config = run.manifest.config
+    return run
+
+
 def supervision_section(
-    summary: Mapping[str, Any], kept: tuple[int, int] | None, config: Mapping[str, Any]
+    summary: Mapping[str, Any],
+    kept: tuple[int, int] | None,
+    config: Mapping[str, Any] | None,
 ) -> Section:
-    """Say who taught which frames, and how far masks were believed."""
+    """Say who taught which frames, and how far masks were believed.
+
+    Args:
+        summary: Of the run.
+        kept: The epoch that was kept, and how many there were; None if the log does not say.
+        config: Of the run that learnt; None if it is unknown.
+    """
     rows: list[list[str | int]] = [
         [told, int(summary[f"supervision/{key}"])]
         for key, told in _TEACHERS.items()
         if f"supervision/{key}" in summary
     ]
     tables = [Table("Training frames", ["taught by", "frames"], rows)] if rows else []
-    asked = config.get("supervision") or {}  # Runs from before it could be chosen have none.
+    lines = [told_supervision(summary), told_selection(summary, kept)]
+    if config is None:
+        lines.append("Settings: unknown, for the run that learnt is not in its folder any more.")
+    # Runs from before it could be chosen have none.
+    asked = (config or {}).get("supervision") or {}
     settings = [[key, _said(asked[key])] for key in asked if key not in ("mode", "masks")]
     if settings:
         tables.append(Table("Settings", ["what", "value"], settings))
-    return Section(
-        "Supervision", [told_supervision(summary), told_selection(summary, kept)], tables=tables
-    )
+    return Section("Supervision", lines, tables=tables)
 
 
 def network_section(run: RunFolder | FinishedRun, config: Mapping[str, Any]) -> Section:

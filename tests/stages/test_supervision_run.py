@@ -13,6 +13,8 @@ from doors import STAGES, Doors
 
 from weakseg.artifacts import Manifest
 from weakseg.data import IndexSource
+from weakseg.stages.cards_data import taught_section
+from weakseg.stages.cards_making import learner_of
 
 TOLD = ("segmenter.encoder=tu-test_resnet", "segmenter.encoder_weights=none")
 """A segmenter that needs no classifier."""
@@ -90,6 +92,33 @@ def test_a_trained_segmenter_keeps_its_teacher(doors: Doors, full: Path, tiny_fo
     assert (summary["supervision"], summary["epoch_by"]) == ("full", "trained")
     assert "masks" not in Manifest.read(again).inputs
     assert not (again / "supervision").exists()
+
+
+def test_the_card_of_a_trained_segmenter_tells_of_the_run_that_learnt(
+    doors: Doors, full: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(full / "runs/stage3/full", tmp_path / "runs/stage3/full")
+    lines = (tiny_folder / "index.csv").read_text().splitlines()
+    index = tiny_folder / "fewer.csv"
+    index.write_text("\n".join([lines[0], *lines[2:]]) + "\n")
+    arguments = (
+        *STAGES["stage3"],
+        "trained=runs/stage3/full",
+        "data=index",
+        f"data.index={index}",
+        "output=runs/stage3/again",
+    )
+    doors.must("stage3", *arguments, cwd=tmp_path)
+    card = (tmp_path / "runs/stage3/again/MODEL_CARD.md").read_text()
+    assert "| fraction | 0.5 |" in card
+    assert "Those of the run `full`, which learnt. Source: the index `index.csv`" in card
+    assert "Source: the index `fewer.csv`" in card
+    assert "Unseen cameras: unknown" in card
+    assert card.count("held-out scenes is in the training split") == 1
+    shutil.rmtree(tmp_path / "runs/stage3/full")
+    config = Manifest.read(tmp_path / "runs/stage3/again").config
+    assert learner_of(config | {"trained": str(tmp_path / "runs/stage3/full")}) is None
+    assert "Unknown" in taught_section(None).lines[0]
 
 
 @pytest.mark.parametrize(
