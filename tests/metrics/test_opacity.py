@@ -10,7 +10,14 @@ import pytest
 
 from weakseg.arrays import FrameArray, Mask
 from weakseg.labels import IGNORE
-from weakseg.metrics import FrameFigures, measure, opacity_stratum, opacity_table, smoke_opacity
+from weakseg.metrics import (
+    FrameFigures,
+    measure,
+    opacity_stratum,
+    opacity_table,
+    size_stratum,
+    smoke_opacity,
+)
 
 
 def veiled(mask: Mask, opacity: float) -> FrameArray:
@@ -46,6 +53,13 @@ def test_denser_smoke_is_more_opaque(plume_mask: Mask) -> None:
     found = [smoke_opacity(veiled(plume_mask, real), plume_mask) for real in (0.05, 0.15, 0.5, 0.9)]
     assert found == sorted(found)
     assert [opacity_stratum(one) for one in found] == ["faint", "medium", "dense", "dense"]
+
+
+@pytest.mark.parametrize("kind", [float, np.float32, np.float64])
+def test_strata_are_told_of_any_kind_of_float(kind: type) -> None:
+    assert [size_stratum(kind(one)) for one in (0.001, 0.01, 0.1)] == ["small", "medium", "large"]
+    assert [opacity_stratum(kind(one)) for one in (0.01, 0.07, 0.5)] == ["faint", "medium", "dense"]
+    assert opacity_stratum(kind(math.nan)) == "unknown"
 
 
 def test_smoke_that_cannot_be_seen_has_no_opacity(plume_mask: Mask) -> None:

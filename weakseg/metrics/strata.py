@@ -119,7 +119,7 @@ def _table(
 def _stratum(value: float, bounds: tuple[float, float], names: tuple[str, str, str]) -> str:
     if math.isnan(value):
         return UNKNOWN
-    return names[(value >= bounds[0]) + (value >= bounds[1])]
+    return names[sum(bool(value >= bound) for bound in bounds)]
 
 
 def _check(bounds: tuple[float, float]) -> None:
