@@ -57,11 +57,13 @@ def run(plan: EvaluatePlan, config: Mapping[str, Any]) -> Path:
     """
     finished = load_run(Path(plan.run))
     product = open_product(finished, plan.hardware, tile=plan.tile)
-    outside = {name: open_set(name, given) for name, given in plan.sets.items()}
+    outside = {
+        name + _in_tiles(plan.tile): open_set(name, given) for name, given in plan.sets.items()
+    }
     settings = finished.data if plan.data is None else plan.data.settings()
     measured = []
     if plan.data is not None or not outside or known_masks(settings):
-        name = plan.name or evaluation_name(settings, plan.split)
+        name = plan.name or evaluation_name(settings, plan.split, tile=plan.tile)
         if name in outside:
             raise DataError(
                 f"two evaluations would be called {name}: rename the set, or give name="
@@ -155,6 +157,7 @@ def measure_set(
         scores=product.scores_of,
         threshold=product.threshold,
         count=plan.report_frames,
+        masks_of_run=product.mask_of,
     )
     if plan.tracker is not None:
         show_evaluation(
@@ -195,10 +198,16 @@ def headline(figures: Mapping[str, float]) -> list[str]:
     return lines
 
 
-def evaluation_name(settings: Mapping[str, Any], split: str | None) -> str:
-    """Name an evaluation after its data and split: `labels-test`."""
+def evaluation_name(
+    settings: Mapping[str, Any], split: str | None, *, tile: int | None = None
+) -> str:
+    """Name an evaluation after its data, split and tiles: `labels-test`, `labels-test-tile512`."""
     stem = Path(str(settings.get("index") or settings.get("folder") or "data")).stem
-    return f"{stem}-{split}" if split else stem
+    return (f"{stem}-{split}" if split else stem) + _in_tiles(tile)
+
+
+def _in_tiles(tile: int | None) -> str:
+    return "" if tile is None else f"-tile{tile}"
 
 
 def _of_split(split: str | None) -> str:

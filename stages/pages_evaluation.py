@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from weakseg.arrays import Mask
 from weakseg.artifacts import FinishedRun, read_json
 from weakseg.data import Frame
 from weakseg.report import Mark, Report, write_report
@@ -29,11 +30,18 @@ def evaluation_page(
     scores: ScoresOf,
     threshold: float,
     count: int,
+    masks_of_run: Callable[[Frame], Mask] | None = None,
 ) -> Path:
     """Write the page of a run's figures against masks."""
     named = {frame.id: frame for frame in frames}
     panels, alarms = judged_panels(
-        result, named, data=data, scores=scores, threshold=threshold, count=count
+        result,
+        named,
+        data=data,
+        scores=scores,
+        threshold=threshold,
+        count=count,
+        masks_of_run=masks_of_run,
     )
     return write_report(
         folder,

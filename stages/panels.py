@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from weakseg.arrays import FrameArray, Mask, ScoreMap
 from weakseg.data import Frame, read_frame
+from weakseg.labels import BACKGROUND, SMOKE
 from weakseg.metrics import FrameFigures
 from weakseg.report import Card, PanelRow, Table, comparison, heatmap, overlay
 from weakseg.stages.measuring import Evaluation, truths
@@ -46,19 +47,28 @@ def judged_panels(
     scores: ScoresOf,
     threshold: float,
     count: int,
+    masks_of_run: Callable[[Frame], Mask] | None = None,
 ) -> tuple[list[PanelRow], list[PanelRow]]:
-    """Show the best, median and worst frames with smoke, and the largest false alarms."""
+    """Show the best, median and worst frames with smoke, and the largest false alarms.
+
+    Drawn is what was judged: the run's own masks where it has cut any, else the threshold's.
+    """
     smoky = sorted((one for one in result.frames if one.has_smoke), key=lambda one: -one.iou)
     clear = [one for one in result.frames if one.is_smoke_free and one.predicted_share > 0]
     clear.sort(key=lambda one: -one.predicted_share)
     truth = truths(data)
+
+    def found(frame: Frame, score: ScoreMap) -> Mask:
+        if masks_of_run is None:
+            return (score >= threshold).astype(np.uint8)
+        return np.where(masks_of_run(frame) == SMOKE, SMOKE, BACKGROUND).astype(np.uint8)
 
     def judged(one: FrameFigures, title: str) -> PanelRow:
         frame = frames[one.id]
         pixels = read_frame(frame.path)
         score, probability = scores(frame)
         real = truth(frame, *pixels.shape[:2])
-        mask: Mask = (score >= threshold).astype(np.uint8)
+        mask = found(frame, score)
         caption = (
             f"IoU {one.iou:.2f}; smoke on {percent(one.smoke_share)} of the frame, found on "
             f"{percent(one.predicted_share)}; score of the frame {probability:.2f}"
@@ -75,7 +85,7 @@ def judged_panels(
         frame = frames[one.id]
         pixels = read_frame(frame.path)
         score, probability = scores(frame)
-        mask: Mask = (score >= threshold).astype(np.uint8)
+        mask = found(frame, score)
         caption = (
             f"false area {percent(one.predicted_share)} of the frame; score of the frame "
             f"{probability:.2f}, highest of a pixel {float(score.max()):.2f}"

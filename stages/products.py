@@ -40,8 +40,6 @@ from weakseg.training import track
 
 log = logging.getLogger(__name__)
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Product:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from measured_runs import finish_run, shifted, truth_of, write_data
 
-from weakseg.artifacts import ArtifactError, load_run
+from weakseg.artifacts import ArtifactError, load_run, write_mask
 from weakseg.data import DataError, Frame, IndexSource, read_frame
 from weakseg.labels import IGNORE
 from weakseg.plans import EvaluatePlan, HardwarePlan
@@ -218,54 +218,6 @@ def test_frames_a_segmenter_has_learnt_from_are_measured_on_request_only(
     assert {row["scene"] for row in told["frames"]} == {"s0", "s2"}
 
 
-def index_of(path: Path, root: Path, *, keep: Any, change: Any = None) -> IndexSource:
-    """Write an index of some of the rows of the data set's, each changed or as it is."""
-    head, *rows = (root / "data" / "index.csv").read_text().splitlines()
-    kept = [change(row) if change else row for row in rows if keep(row)]
-    path.write_text("\n".join([head, *kept]) + "\n")
-    return IndexSource(str(path), root=str((root / "data").resolve()))
-
-
-@pytest.mark.parametrize("run", ["masks", "segmenter"])
-def test_source_of_a_few_known_frames_is_measured_on_no_others(
-    root: Path, tmp_path: Path, run: str
-) -> None:
-    source = index_of(tmp_path / "few.csv", root, keep=lambda row: "film0" in row)
-    told = measured(root / "runs" / run, data=source, name="few")
-    assert [row["scene"] for row in told["frames"]] == ["s0"] * 3
-
-
-def test_new_smoke_free_frames_stand_beside_known_masks(root: Path, tmp_path: Path) -> None:
-    """The new frames have no mask: their truth is empty, as their label says."""
-    pixels = np.zeros((40, 64, 3), np.uint8)
-    cv2.imwrite(str(tmp_path / "clear.png"), pixels)
-    source = index_of(tmp_path / "few.csv", root, keep=lambda row: "film0" in row)
-    with Path(source.index).open("a") as file:
-        file.write(f"{tmp_path / 'clear.png'},0,new,test,filmnew,cam9,\n")
-    told = measured(root / "runs" / "segmenter", data=source, name="few")
-    assert [row["scene"] for row in told["frames"]] == ["s0"] * 3 + ["new"]
-
-
-def test_frames_a_segmenter_has_learnt_from_are_measured_on_request_only(
-    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    def learnt(row: str) -> str:
-        return row.replace(",test,", ",train,") if "film0" in row or "film2" in row else row
-
-    source = index_of(tmp_path / "split.csv", root, keep=bool, change=learnt)
-    run = finish_run(root / "runs" / "learnt", "stage3", Path(source.index), shifted(1), source=source)
-    caplog.set_level("INFO")
-    told = measured(run, data=source, name="every")
-    assert {row["scene"] for row in told["frames"]} == {"s1", "s3", "s4", "s5"}
-    assert any("6 frames that" in line and "left out" in line for line in caplog.messages)
-    # Another index may list them under another split.
-    again = index_of(tmp_path / "again.csv", root, keep=bool)
-    told = measured(run, data=again, name="again")
-    assert {row["scene"] for row in told["frames"]} == {"s1", "s3", "s4", "s5"}
-    told = measured(run, data=source, split="train", name="learnt")
-    assert {row["scene"] for row in told["frames"]} == {"s0", "s2"}
-
-
 def test_frame_of_another_path_with_a_known_name_is_looked_at(root: Path, tmp_path: Path) -> None:
     """Scores are kept by frame, not by its name: two cameras may both have an `a.jpg`."""
     run = load_run(root / "runs" / "segmenter")
@@ -291,6 +243,33 @@ def test_tiles_of_another_size_are_read_anew(root: Path) -> None:
     assert np.abs(own - small).max() > 0
     with pytest.raises(ArtifactError, match="tile= is for stage-3 runs"):
         open_product(load_run(root / "runs" / "masks"), CPU, tile=32)
+
+
+def test_figures_of_other_tiles_have_files_of_their_own(root: Path) -> None:
+    run = root / "runs" / "segmenter"
+    night = str(root / "night" / "index.csv")
+    for tile in (None, 32):
+        measured(run, data=IndexSource(night), tile=tile, sets={"set": night}, report_frames=0)
+    names = {path.stem for path in (run / "evaluation").glob("*.json")}
+    assert names == {"index", "index-tile32", "set", "set-tile32", "sets"}
+
+
+def test_pages_draw_the_masks_that_were_judged(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The masks of a run of stage 2 are its own: here empty, or not known, whatever the scores."""
+    run = root / "runs" / "masks"
+    for path in (run / "masks").iterdir():
+        write_mask(path, np.full((40, 64), IGNORE, np.uint8))
+    drawn = []
+
+    def keep(pixels: Any, mask: Any, truth: Any) -> Any:
+        drawn.append(mask)
+        return pixels
+
+    monkeypatch.setattr("weakseg.stages.panels.comparison", keep)
+    told = measured(run)
+    assert told["figures"]["iou_per_image"] == 0
+    assert drawn
+    assert not any(mask.any() for mask in drawn)
 
 
 def test_masks_cannot_be_made_for_frames_they_were_not_made_of(root: Path) -> None:
