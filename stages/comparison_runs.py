@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from weakseg.artifacts import ArtifactError, FinishedRun, load_run, read_json
+from weakseg.artifacts import ArtifactError, FinishedRun, load_run, plain, read_json
 from weakseg.data import FrameSource, source_from_settings
 from weakseg.plans import ComparePlan, EvaluatePlan
 from weakseg.stages.evaluation import evaluation_name, measure_set
@@ -23,6 +23,9 @@ from weakseg.stages.measuring_rows import (
 from weakseg.stages.products import open_product
 
 log = logging.getLogger(__name__)
+
+SPLIT: Final = "test"
+"""Measured where no split is asked for and nothing was measured before."""
 
 _NAMED = 3
 """Frames that a refusal names."""
@@ -53,6 +56,21 @@ class Group:
 
     name: str
     members: Sequence[Contestant]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The frames that runs are compared on.
+
+    Args:
+        data: Settings of their source.
+        split: The only one; None for all.
+        tile: Side of the tiles in which they are read; None leaves it to the run.
+    """
+
+    data: Mapping[str, Any]
+    split: str | None
+    tile: int | None = None
 
 
 def name_groups(plan: ComparePlan) -> dict[str, list[str]]:
@@ -101,12 +119,13 @@ def gather(plan: ComparePlan, named: Mapping[str, Sequence[str]]) -> tuple[str, 
         ArtifactError: If runs were measured on different frames, or by different masks.
     """
     runs = {path: load_run(Path(path)) for paths in named.values() for path in paths}
-    name = plan.name or _newest_common(list(runs.values()))
-    settings, split = _frames_wanted(plan, name, list(runs.values()))
-    name = name or evaluation_name(settings, split)
+    name = plan.name
+    if not name and not _asks_for_frames(plan):
+        name = _newest_common(list(runs.values()))
+    wanted = _frames_wanted(plan, name, list(runs.values()))
+    name = name or evaluation_name(wanted.data, wanted.split, tile=wanted.tile)
     contestants = {
-        path: Contestant(run, _evaluation(plan, run, name, settings, split))
-        for path, run in runs.items()
+        path: Contestant(run, _evaluation(plan, run, name, wanted)) for path, run in runs.items()
     }
     _refuse_unlike(list(contestants.values()))
     groups = [Group(group, [contestants[path] for path in paths]) for group, paths in named.items()]
@@ -140,41 +159,53 @@ def _is_of(run: FinishedRun, path: Path) -> bool:
     return isinstance(told, dict) and told.get("run") == run.fingerprint
 
 
-def _frames_wanted(
-    plan: ComparePlan, name: str, runs: Sequence[FinishedRun]
-) -> tuple[Mapping[str, Any], str | None]:
+def _asks_for_frames(plan: ComparePlan) -> bool:
+    """Say whether certain frames are asked for, whatever was measured before."""
+    return plan.data is not None or plan.split != ""
+
+
+def _frames_wanted(plan: ComparePlan, name: str, runs: Sequence[FinishedRun]) -> Wanted:
     """Say which frames a run is measured on that has no such evaluation yet."""
+    split = SPLIT if plan.split == "" else plan.split
     if plan.data is not None:
-        return plan.data.settings(), plan.split
+        return Wanted(plan.data.settings(), split)
+    if _asks_for_frames(plan):
+        return Wanted(runs[0].data, split)
     for run in runs if name else ():
         path = run.path / EVALUATION / f"{name}.json"
         if path.is_file() and _is_of(run, path):
             told = read_json(path)
-            return told["data"], told["split"]
-    return runs[0].data, plan.split
+            return Wanted(told["data"], told["split"], told.get("tile"))
+    return Wanted(runs[0].data, split)
 
 
-def _evaluation(
-    plan: ComparePlan,
-    run: FinishedRun,
-    name: str,
-    settings: Mapping[str, Any],
-    split: str | None,
-) -> StoredEvaluation:
+def _evaluation(plan: ComparePlan, run: FinishedRun, name: str, wanted: Wanted) -> StoredEvaluation:
     path = run.path / EVALUATION / f"{name}.json"
-    if not (path.is_file() and _is_of(run, path)):
+    there = path.is_file() and _is_of(run, path)
+    if there and _asks_for_frames(plan) and not _is_as_wanted(path, wanted):
+        log.info("%s is of other frames than those asked for: measured anew", path)
+        there = False
+    elif not there:
         log.info("%s has no evaluation %s: measured now", run.path, name)
+    if not there:
         how = EvaluatePlan(
             run=str(run.path),
+            tile=wanted.tile,
             hardware=plan.hardware,
             resamples=plan.resamples,
             seed=plan.seed,
         )
-        same = dict(settings) == dict(run.data)
-        source: FrameSource | None = None if same else source_from_settings(settings)
-        product = open_product(run, plan.hardware)
-        measure_set(how, run, product, source=source, split=split, name=name)
+        same = dict(wanted.data) == dict(run.data)
+        source: FrameSource | None = None if same else source_from_settings(wanted.data)
+        product = open_product(run, plan.hardware, tile=wanted.tile)
+        measure_set(how, run, product, source=source, split=wanted.split, name=name)
     return read_evaluation(path)
+
+
+def _is_as_wanted(path: Path, wanted: Wanted) -> bool:
+    """Say whether a stored evaluation is of the data and split that are wanted."""
+    told = read_json(path)
+    return bool(told["data"] == plain(dict(wanted.data)) and told["split"] == wanted.split)
 
 
 def _refuse_unlike(contestants: Sequence[Contestant]) -> None:
@@ -182,6 +213,12 @@ def _refuse_unlike(contestants: Sequence[Contestant]) -> None:
     for other in contestants[1:]:
         ours, theirs = first.measured.frames, other.measured.frames
         pair = f"{first.measured.path} and {other.measured.path}"
+        tiles = [one.measured.tile for one in (first, other)]
+        if tiles[0] != tiles[1]:
+            raise ArtifactError(
+                f"{pair} were read in unlike tiles, {_told_tile(tiles[0])} and "
+                f"{_told_tile(tiles[1])}: measure both with the same tile="
+            )
         missing = [*(ours.keys() - theirs.keys()), *(theirs.keys() - ours.keys())]
         if missing:
             raise ArtifactError(
@@ -194,6 +231,10 @@ def _refuse_unlike(contestants: Sequence[Contestant]) -> None:
                 f"{pair} judge {_some(unlike)} by different masks, labels or scenes: measure both "
                 "with the same data"
             )
+
+
+def _told_tile(tile: int | None) -> str:
+    return "the run's own" if tile is None else f"of {tile} pixels"
 
 
 def _truth(frame: MeasuredFrame) -> tuple[str, int, str]:

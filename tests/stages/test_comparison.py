@@ -283,6 +283,30 @@ def test_frames_of_other_data_are_measured_on_request(root: Path) -> None:
     assert {row["scene"] for row in told["comparisons"][0]["by_scene"]} == {"s2", "s3"}
 
 
+def test_frames_asked_for_are_measured_whatever_was_measured_before(root: Path) -> None:
+    for run in ("near", "far"):
+        measure(root, run, name="mine")
+    index = (root / "data").resolve() / "index.csv"
+    some = IndexSource(str(index), where={"camera": "cam1"})
+    assert compared(root, "near", "far", data=some)["frames"] == 6
+    assert compared(root, "near", "far", data=some, name="mine")["frames"] == 6
+    there = root / "runs" / "far" / "evaluation" / "mine.json"
+    before = there.stat().st_mtime_ns
+    assert compared(root, "near", "far", data=some, name="mine")["frames"] == 6
+    assert there.stat().st_mtime_ns == before
+    assert compared(root, "near", "far")["frames"] == 6
+    told = compared(root, "near", "far", split=None)
+    assert (told["evaluation"], told["frames"]) == ("index", 18)
+
+
+def test_unlike_tiles_are_refused(root: Path) -> None:
+    for run in ("near", "far"):
+        path = measure(root, run, name="mine")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tile": 512}))
+    with pytest.raises(ArtifactError, match="unlike tiles, the run's own and of 512 pixels"):
+        compared(root, "near", "far", name="mine")
+
+
 # ---- names and words
 
 

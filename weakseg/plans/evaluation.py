@@ -51,9 +51,9 @@ class ComparePlan:
         groups: Name -> runs that differ by nothing but their seed; instead of `runs`. All groups
             are compared with the first, seed by seed.
         name: Of the evaluation of each run that is compared, RUN/evaluation/NAME.json; the newest
-            that all runs have if empty.
-        data: Measured first where a run has no such evaluation; None means the run's own.
-        split: Of those frames.
+            that all runs have if empty, and no data or split is given.
+        data: Measured first where a run has no evaluation of them; None means the run's own.
+        split: Of those frames, None for all; if empty, that of the evaluation, or else test.
         output: Folder of the comparison; derived from the names if empty.
         resamples: Of scenes, and of pairs of seeds, behind each interval.
         report_frames: Worst regressions, gains and new false alarms shown.
@@ -63,7 +63,7 @@ class ComparePlan:
     groups: dict[str, list[str]] = field(default_factory=dict)
     name: str = ""
     data: Any = None
-    split: str | None = "test"
+    split: str | None = ""
     output: str = ""
     hardware: HardwarePlan = field(default_factory=HardwarePlan)
     resamples: int = 2000
