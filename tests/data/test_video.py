@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 from weakseg.arrays import FrameArray
+from weakseg.data import streams
 from weakseg.data.containers import shown, video_facts, videos_in
 from weakseg.data.video import VideoFrame, VideoWriter, read_video, write_video
 from weakseg.errors import ArtifactError, DataError, MissingExtraError
@@ -308,6 +310,20 @@ def test_stream_ends_when_it_is_told_to() -> None:
         )
         seen.extend(stream)
     assert len(seen) <= 2
+
+
+def test_whatever_ends_a_stream_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> FrameArray:
+        raise ValueError("no such format")
+
+    monkeypatch.setattr(streams, "upright_pixels", broken)
+    with serving(Camera) as base:
+        end = time.monotonic() + 5
+        stream = read_video(
+            f"{base}/live", timeout_seconds=5, is_stopped=lambda: time.monotonic() > end
+        )
+        with pytest.raises(DataError, match=r"127\.0\.0\.1.* cannot be read .*no such format"):
+            list(stream)
 
 
 def test_silent_stream_is_given_up() -> None:

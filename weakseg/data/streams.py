@@ -119,9 +119,20 @@ class _Camera:
                 if self._index > before:
                     pause = _FIRST_PAUSE_SECONDS
         except DataError as error:
-            with self._changed:
-                self.failure = error
-                self._changed.notify()
+            self._give_up(error)
+        except Exception as error:
+            # Whatever ends this thread is told to the one that waits for frames.
+            kind = type(error).__name__
+            told = DataError(
+                f"{self._name} sent what cannot be read ({kind}: {error}): start again"
+            )
+            told.__cause__ = error
+            self._give_up(told)
+
+    def _give_up(self, error: DataError) -> None:
+        with self._changed:
+            self.failure = error
+            self._changed.notify()
 
     def _listen(self, container: Any) -> None:
         """Decode up to the end of a connection."""
