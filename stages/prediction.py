@@ -39,10 +39,11 @@ def run(plan: PredictPlan, config: Mapping[str, Any]) -> Path:
     of those that could are written before the error is raised.
     """
     device = settle_hardware(plan.hardware, seed=0)
-    is_stream = is_url(plan.source)
-    pictures, videos = ([], []) if is_stream else find_sources(Path(plan.source))
+    is_stream, output = is_url(plan.source), Path(plan.output)
+    pictures, videos = ([], []) if is_stream else find_sources(Path(plan.source), output)
+    if plan.pictures is not False:
+        check_names(pictures)
     reader = load_reader(plan, device)
-    output = Path(plan.output)
     is_same = claim(output, settings_of(plan, reader), overwrite=plan.overwrite)
     with StopFlag() as stop:
         work = VideoWork(plan, reader, output, AlarmList(output), stop, is_same)
@@ -63,17 +64,40 @@ def run(plan: PredictPlan, config: Mapping[str, Any]) -> Path:
     return output / TABLE if pictures else output
 
 
-def find_sources(source: Path) -> tuple[Sequence[Path], Sequence[Path]]:
-    """List the pictures and the videos of a folder and its sub-folders, or the one there is."""
+def find_sources(source: Path, output: Path) -> tuple[Sequence[Path], Sequence[Path]]:
+    """List the pictures and the videos of a folder and its sub-folders, or the one there is.
+
+    What lies in the output folder is left out.
+    """
     if source.is_file():
         return ([], [source]) if is_video(source) else ([source], [])
     wanted = "source= takes an image, a video, a folder of them, or the URL of a stream"
     if not source.is_dir():
         raise DataError(f"{source} does not exist: {wanted}")
-    pictures, videos = pictures_in(source), videos_in(source)
+    if (made := output.resolve()) == source.resolve():
+        raise DataError(
+            f"{source} is both source and output: choose another output, it may lie in it"
+        )
+    is_made = made.is_relative_to(source.resolve())
+    pictures, videos = (
+        [path for path in paths if not (is_made and path.resolve().is_relative_to(made))]
+        for paths in (pictures_in(source), videos_in(source))
+    )
     if not pictures and not videos:
         raise DataError(f"{source} holds no pictures and no videos: {wanted}")
     return pictures, videos
+
+
+def check_names(pictures: Sequence[Path]) -> None:
+    """Refuse pictures whose masks would have one name."""
+    known: dict[Path, Path] = {}
+    for picture in pictures:
+        other = known.setdefault(picture.with_suffix(""), picture)
+        if other is not picture:
+            raise DataError(
+                f"{other} and {picture.name} would have one mask: rename one of them, or ask for "
+                "the table alone with pictures=false"
+            )
 
 
 def predict_videos(videos: Sequence[Path], work: VideoWork) -> list[str]:

@@ -12,9 +12,12 @@ from torch import nn
 
 from weakseg.arrays import FrameArray, Mask, ScoreMap
 from weakseg.artifacts import ArtifactError, differences, load_run, read_json, write_json
+from weakseg.data.containers import is_url
 from weakseg.labels import SMOKE
 from weakseg.models import TiledInference
 from weakseg.plans import PredictPlan
+from weakseg.stages.alarms import ALARMS
+from weakseg.stages.prediction_rows import LINES, TABLE
 from weakseg.stages.segmenters import load_segmenter
 
 SETTINGS: Final = "predict.json"
@@ -61,9 +64,11 @@ def load_reader(plan: PredictPlan, device: torch.device) -> Reader:
 
 
 def settings_of(plan: PredictPlan, reader: Reader) -> dict[str, Any]:
-    """Say what changes the rows of frames; alarms are made of them, and may change."""
+    """Say what is read and what changes the rows; alarms are made of them, and may change."""
     return {
         "run": reader.fingerprint,
+        # Each stream has a folder of its own.
+        "source": None if is_url(plan.source) else str(Path(plan.source).resolve()),
         "cut": reader.threshold,
         "inference": reader.inference.settings(),
         "every_seconds": plan.every_seconds,
@@ -82,6 +87,9 @@ def claim(output: Path, settings: dict[str, Any], *, overwrite: bool) -> bool:
     path = output / SETTINGS
     was = read_json(path) if path.exists() and not overwrite else None
     if was is None:
+        # Videos keep their own, by which they are known to be others.
+        for name in (ALARMS, TABLE, LINES) if overwrite else ():
+            (output / name).unlink(missing_ok=True)
         write_json(path, settings)
         return False
     if changed := differences(was, settings):

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from weakseg.artifacts import read_json, write_json
+from weakseg.artifacts import fingerprint, read_json, write_json
 from weakseg.data.containers import VideoFacts, shown, video_facts
 from weakseg.data.video import VideoFrame, VideoWriter, read_video
 from weakseg.errors import DataError
 from weakseg.plans import PredictPlan
 from weakseg.stages.alarms import AlarmList
-from weakseg.stages.prediction_settings import Reader
+from weakseg.stages.prediction_settings import Reader, settings_of
 from weakseg.stages.video_overlay import OVERLAY, draw, write_overlays
 from weakseg.stages.video_record import VideoRecord
 from weakseg.training import StopFlag, track
@@ -66,23 +66,22 @@ def predict_video(video: Path, name: str, work: VideoWork) -> str:
     except DataError as error:
         return str(error)
     folder = work.output / name
-    progress = _progress_of(video, folder, work)
-    is_same = progress is not None
-    progress = progress or _new_progress(video, work)
-    record = VideoRecord(folder, name, work.plan, work.reader, work.alarms)
-    first = record.resume(is_same=is_same, is_complete=progress["is_complete"])
+    step = _step_seconds(facts, work.plan)
+    record = VideoRecord(folder, name, work.plan, work.reader, work.alarms, every_seconds=step)
+    progress, first = _take_up(video, folder, record, work)
     if not progress["is_complete"]:
-        write_json(folder / PROGRESS, progress)
+        write_json(folder / PROGRESS, {**progress, "drawn": False})
         with record:
             is_over, complaint = _follow(video, first, facts, record, work)
             record.save(is_over=is_over)
         progress |= {"is_complete": is_over, "complaint": complaint}
-        write_json(folder / PROGRESS, progress)
-    is_drawn = (folder / OVERLAY).exists() and not record.has_changed
-    if work.plan.video and record.frames and not is_drawn and not work.stop.is_set:
+    progress["drawn"] &= (folder / OVERLAY).exists() and not record.has_changed
+    write_json(folder / PROGRESS, progress)
+    if work.plan.video and record.frames and not progress["drawn"] and not work.stop.is_set:
         total = _expected(facts, work.plan)
         frames = track(_readable(video, work), total=total, what=f"draw {name}", unit="frames")
         write_overlays(folder, frames, record.rows(), work.stop)
+        write_json(folder / PROGRESS, {**progress, "drawn": True})
     if not work.stop.is_set:
         log.info("%s: %d frames, %d alarms", name, record.frames, len(record.alarms))
     return str(progress["complaint"])
@@ -102,7 +101,10 @@ def predict_stream(url: str, work: VideoWork) -> Path:
     first = next(frames, None)
     if first is None:
         return folder
-    record = VideoRecord(folder, name, work.plan, work.reader, work.alarms, began=began)
+    every, alarms = work.plan.every_seconds, work.alarms
+    record = VideoRecord(
+        folder, name, work.plan, work.reader, alarms, every_seconds=every, began=began
+    )
     record.resume(is_same=False, is_complete=False)
     writer = VideoWriter(folder / OVERLAY, is_live=True) if work.plan.video else None
     try:
@@ -118,6 +120,21 @@ def predict_stream(url: str, work: VideoWork) -> Path:
             writer.close()
     log.info("%s: %d frames, %d alarms: %s", shown(url), record.frames, len(record.alarms), folder)
     return folder
+
+
+def _take_up(
+    video: Path, folder: Path, record: VideoRecord, work: VideoWork
+) -> tuple[dict[str, Any], int]:
+    """Take up what is there of a video; give how far that is, and the first frame left to do."""
+    progress = _progress_of(video, folder, work)
+    if progress is None:
+        # Before its rows: those of a command that is killed here belong to no file.
+        (folder / PROGRESS).unlink(missing_ok=True)
+        record.resume(is_same=False, is_complete=False)
+        return _new_progress(video, work), 0
+    # Before its rows may change: a command that is killed here leaves them to be drawn again.
+    write_json(folder / PROGRESS, {**progress, "drawn": False})
+    return progress, record.resume(is_same=True, is_complete=progress["is_complete"])
 
 
 def _follow(
@@ -177,6 +194,9 @@ def _new_progress(video: Path, work: VideoWork) -> dict[str, Any]:
         "modified": facts.st_mtime,
         "pictures": bool(work.plan.pictures),
         "masks": bool(work.plan.pictures or work.plan.video),
+        "max_pixels": work.plan.max_pixels,
+        "settings": fingerprint(settings_of(work.plan, work.reader)),
+        "drawn": False,
         "is_complete": False,
         "complaint": "",
     }
@@ -188,11 +208,17 @@ def _progress_of(video: Path, folder: Path, work: VideoWork) -> dict[str, Any] |
     if not work.is_same or not path.exists():
         return None
     was: dict[str, Any] = read_json(path)
+    if was.get("settings") != new["settings"]:
+        log.info("%s is read from the start: it was read with other settings", video)
+        return None
     if any(was.get(name) != new[name] for name in ("bytes", "modified")):
         log.info("%s has changed: it is read from the start", video)
         return None
     if any(new[name] and not was.get(name) for name in ("pictures", "masks")):
         log.info("%s is read from the start: its masks were not kept", video)
+        return None
+    if was["complaint"] and was["max_pixels"] < new["max_pixels"]:
+        log.info("%s is read from the start: max_pixels was raised", video)
         return None
     return was
 
@@ -206,6 +232,13 @@ def _expected(facts: VideoFacts, plan: PredictPlan) -> int | None:
     if plan.every_seconds is not None:
         frames = min(frames, int(seconds / plan.every_seconds) + 1)
     return -(-frames // plan.frame_step) or None
+
+
+def _step_seconds(facts: VideoFacts, plan: PredictPlan) -> float | None:
+    """Say how far apart the frames are that will be read; None if the header does not tell."""
+    if plan.every_seconds is not None:
+        return plan.every_seconds
+    return plan.frame_step / facts.rate if facts.rate > 0 else None
 
 
 def _deadline(work: VideoWork) -> Callable[[], bool]:

@@ -94,6 +94,7 @@ class VideoRecord:
         plan: What is asked.
         reader: The run's network.
         alarms: Of all videos.
+        every_seconds: Usual time between the frames that are read, if it is known.
         began: When a live stream began; rows then have the time of day, in UTC.
     """
 
@@ -105,6 +106,7 @@ class VideoRecord:
         reader: Reader,
         alarms: AlarmList,
         *,
+        every_seconds: float | None = None,
         began: datetime.datetime | None = None,
     ) -> None:
         self.name = name
@@ -114,7 +116,7 @@ class VideoRecord:
         self._began, self._all_alarms = began, alarms
         columns = (*COLUMNS[:2], "time", *COLUMNS[2:]) if began else COLUMNS
         self._files = RowFiles(folder, columns)
-        self._watch = AlarmWatch(plan.alarm, every_seconds=plan.every_seconds)
+        self._watch = AlarmWatch(plan.alarm, every_seconds=every_seconds)
         self._smoother = Smoother(plan.smoothing.seconds)
         self._has_masks = bool(plan.pictures or (plan.video and began is None))
 

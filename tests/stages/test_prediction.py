@@ -18,12 +18,14 @@ from torch import Tensor, nn
 
 from weakseg.arrays import FrameArray
 from weakseg.data.video import VideoFrame, read_video, write_video
+from weakseg.errors import ArtifactError, DataError
 from weakseg.models import TiledInference
 from weakseg.plans import AlarmPlan, PredictPlan, SmoothingPlan
 from weakseg.stages import video as stage
 from weakseg.stages.alarms import AlarmList
+from weakseg.stages.prediction import check_names, find_sources
 from weakseg.stages.prediction_rows import RowFiles
-from weakseg.stages.prediction_settings import Reader
+from weakseg.stages.prediction_settings import Reader, claim, settings_of
 from weakseg.stages.video_record import Smoother
 from weakseg.training import StopFlag
 
@@ -218,6 +220,100 @@ def test_finished_video_is_left_alone_but_for_its_alarms(
     write_video(video, (VideoFrame(i, i, sky(0)) for i in range(3)))
     stage.predict_video(video, "a.mp4", make_work(tmp_path / "out", reads, is_same=True))
     assert reads.model.calls == 3
+
+
+def test_video_of_other_settings_is_not_taken_for_done(
+    video: Path, reader: Reader, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    stage.predict_video(video, "a.mp4", make_work(out, reader))
+    # Somebody asked for other settings, and stopped before this video's turn.
+    options = {"smoothing": SmoothingPlan(0)}
+    stage.predict_video(video, "a.mp4", make_work(out, reader, is_same=True, **options))
+    stage.predict_video(video, "a.mp4", make_work(tmp_path / "whole", reader, **options))
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_overwriting_drops_the_tables(tmp_path: Path) -> None:
+    tables = ("alarms.csv", "predictions.csv", "predictions.jsonl")
+    for is_wanted in (False, True):
+        claim(tmp_path, {"cut": 0.5}, overwrite=is_wanted)
+        assert [(tmp_path / name).exists() for name in tables] == [False] * 3
+        for name in tables:
+            (tmp_path / name).write_text("")
+    assert claim(tmp_path, {"cut": 0.5}, overwrite=False)
+    assert all((tmp_path / name).exists() for name in tables)
+
+
+def test_source_belongs_to_the_settings(reader: Reader, tmp_path: Path) -> None:
+    def settings(source: str) -> Any:
+        return settings_of(PredictPlan(run="run", source=source, output="out"), reader)
+
+    claim(tmp_path, settings("one"), overwrite=False)
+    assert claim(tmp_path, settings("two/../one"), overwrite=False)
+    with pytest.raises(ArtifactError, match=r"source: was .*one, now .*two"):
+        claim(tmp_path, settings("two"), overwrite=False)
+    # Streams do not touch each other.
+    assert settings("rtsp://one/live") == settings("rtsp://two/live")
+
+
+def test_output_in_the_source_is_not_segmented(tmp_path: Path) -> None:
+    for name in ("a.png", "b/c.mp4", "out/masks/a.png", "out/a.mp4/overlay.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = find_sources(tmp_path, tmp_path / "b" / ".." / "out")
+    assert found == ([tmp_path / "a.png"], [tmp_path / "b" / "c.mp4"])
+    assert find_sources(tmp_path / "b", tmp_path) == ([], [tmp_path / "b" / "c.mp4"])
+    with pytest.raises(DataError, match="choose another output"):
+        find_sources(tmp_path, tmp_path)
+
+
+def test_pictures_of_one_stem_are_refused() -> None:
+    check_names([Path("a/x.png"), Path("b/x.png"), Path("x.1.png"), Path("x.2.png")])
+    with pytest.raises(DataError, match=r"x\.jpg and x\.png would have one mask"):
+        check_names([Path("a/x.jpg"), Path("a/x.png")])
+
+
+def test_overlay_that_was_not_finished_is_drawn_again(
+    video: Path, reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drawn() -> Any:
+        return json.loads((tmp_path / "out" / "a.mp4" / "video.json").read_text())["drawn"]
+
+    def killed(*_: Any) -> None:
+        assert drawn() is False
+        raise KeyboardInterrupt
+
+    stage.predict_video(video, "a.mp4", make_work(tmp_path / "out", reader, video=True))
+    assert drawn() is True
+    old = (tmp_path / "out" / "a.mp4" / "overlay.mp4").read_bytes()
+    work = make_work(tmp_path / "out", reader, is_same=True, video=True)
+    work.plan.alarm.on_share = work.plan.alarm.off_share = 0.9
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stage, "write_overlays", killed)
+        stage.predict_video(video, "a.mp4", work)
+    stage.predict_video(video, "a.mp4", work)
+    assert drawn() is True
+    assert (tmp_path / "out" / "a.mp4" / "overlay.mp4").read_bytes() != old
+
+
+def test_frames_far_apart_raise_alarms(video: Path, reader: Reader, tmp_path: Path) -> None:
+    work = make_work(tmp_path / "out", reader, smoothing=SmoothingPlan(0), frame_step=2)
+    # Less than the half second between the frames that are read.
+    work.plan.alarm.gap_seconds = 0.3
+    stage.predict_video(video, "a.mp4", work)
+    assert len(table(tmp_path / "out" / "alarms.csv")) == 1
+
+
+def test_refused_video_is_read_when_the_limit_is_raised(
+    video: Path, reader: Reader, tmp_path: Path
+) -> None:
+    for is_same in (False, True):
+        work = make_work(tmp_path / "out", reader, is_same=is_same, max_pixels=100)
+        assert "max_pixels" in stage.predict_video(video, "a.mp4", work)
+    work = make_work(tmp_path / "out", reader, is_same=True)
+    assert stage.predict_video(video, "a.mp4", work) == ""
+    assert len(table(tmp_path / "out" / "a.mp4" / "predictions.csv")) == COUNT
 
 
 def test_length_may_be_limited_and_extended(video: Path, reader: Reader, tmp_path: Path) -> None:
