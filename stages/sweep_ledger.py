@@ -103,8 +103,9 @@ def by_metric(point: Point, metric: Metric | None) -> Point:
     if point.status != FINISHED:
         return point
     value = None if metric is None else point.figures.get(metric.name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return dataclasses.replace(point, metric=float(value) if is_number else None)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return dataclasses.replace(point, metric=None)
+    return dataclasses.replace(point, metric=float(value))
 
 
 class Ledger:
