@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,15 @@ from weakseg.artifacts import load_run, read_json
 from weakseg.models import build_classifier, load_weights
 from weakseg.stages.evidence import EvidenceReader, load_classifier
 from weakseg.stages.work import frames_of
+
+
+@pytest.fixture(scope="module")
+def chain(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """The chain in a folder of this module's own: its runs must not be the latest for others."""
+    root = tmp_path_factory.mktemp("chain_of_its_own")
+    shutil.copytree(chain.root / "runs", root / "runs")
+    return Chain(root, chain.arguments)
+
 
 STUDENT = (
     *STAGES["stage2"],

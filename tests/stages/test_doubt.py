@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,14 @@ from weakseg.stages.supervision import open_teaching, training_items
 from weakseg.stages.work import Work, what_counts
 from weakseg.tracking import NoTracker
 from weakseg.training import StopFlag
+
+
+@pytest.fixture(scope="module")
+def chain(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """The chain in a folder of this module's own: its runs must not be the latest for others."""
+    root = tmp_path_factory.mktemp("chain_of_its_own")
+    shutil.copytree(chain.root / "runs", root / "runs")
+    return Chain(root, chain.arguments)
 
 
 @pytest.fixture

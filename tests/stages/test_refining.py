@@ -38,6 +38,14 @@ from weakseg.tracking import NoTracker
 from weakseg.training import StopFlag
 
 
+@pytest.fixture(scope="module")
+def chain(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """The chain in a folder of this module's own: its runs must not be the latest for others."""
+    root = tmp_path_factory.mktemp("chain_of_its_own")
+    shutil.copytree(chain.root / "runs", root / "runs")
+    return Chain(root, chain.arguments)
+
+
 @dataclass
 class Halve:
     """Halves the smoke, but fails on the frames in `fails`."""
