@@ -25,7 +25,7 @@ from weakseg.data.video import VideoFrame, write_video
 from weakseg.models import TiledInference
 from weakseg.plans import PredictPlan
 from weakseg.stages.alarms import AlarmList
-from weakseg.stages.prediction_settings import Reader, load_reader
+from weakseg.stages.predictor import Predictor, load_predictor
 from weakseg.stages.video import VideoWork, predict_video
 from weakseg.training import StopFlag
 
@@ -74,11 +74,11 @@ def main() -> None:
             video=True,
         )
         if options.run:
-            reader = load_reader(plan, torch.device("cpu"))
+            predictor = load_predictor(options.run)
         else:
-            reader = Reader(OneLayer(), TiledInference(image_size=512, flip=False), 0.5, "")
+            predictor = Predictor(OneLayer(), TiledInference(image_size=512, flip=False), 0.5, "")
         output = Path(plan.output)
-        work = VideoWork(plan, reader, output, AlarmList(output), StopFlag(), is_same=False)
+        work = VideoWork(plan, predictor, output, AlarmList(output), StopFlag(), is_same=False)
         samples, is_over = [], threading.Event()
 
         def sample() -> None:

@@ -16,7 +16,7 @@ from weakseg.plans import AppPlan
 from weakseg.report import overlay
 from weakseg.stages.corrections import LabelFolder
 from weakseg.stages.ports import listen
-from weakseg.stages.predictor import Prediction, Predictor
+from weakseg.stages.predictor import Prediction, Predictor, load_predictor
 from weakseg.stages.viewing import ADD, TAKE_AWAY, Moment, pictures_of, repainted, watch, words_of
 
 # Before gradio reads it: nothing is sent anywhere.
@@ -39,11 +39,11 @@ def run(plan: AppPlan, config: Mapping[str, Any]) -> None:
     """Serve the app of `plan` until the process is told to stop."""
     check_positive(max_seconds=plan.max_seconds, frames_per_second=plan.frames_per_second)
     check_at_least(1, max_bytes=plan.max_bytes, max_pixels=plan.max_pixels)
-    predictors = {Path(plan.run).name: Predictor(plan.run, hardware=plan.hardware)}
+    predictors = {Path(plan.run).name: load_predictor(plan.run, hardware=plan.hardware)}
     if plan.other is not None:
         name = Path(plan.other).name
         name = f"{name} (other)" if name in predictors else name
-        predictors[name] = Predictor(plan.other, hardware=plan.hardware)
+        predictors[name] = load_predictor(plan.other, hardware=plan.hardware)
     with listen(plan.host, plan.port) as found:
         port = found.getsockname()[1]
     log.info("the app of %s is at http://%s:%d", plan.run, plan.host, port)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from weakseg.arrays import FrameArray, ScoreMap
+from weakseg.arrays import FrameArray
 from weakseg.artifacts import write_scores
 from weakseg.artifacts.pictures import write_picture
 from weakseg.data import read_frame
@@ -20,10 +20,9 @@ from weakseg.plans import PredictPlan
 from weakseg.report import overlay
 from weakseg.stages.alarms import AlarmList
 from weakseg.stages.prediction_rows import TABLE, RowFiles, rounded
-from weakseg.stages.prediction_settings import Reader, claim, load_reader, settings_of
-from weakseg.stages.scores import frame_score
+from weakseg.stages.prediction_settings import claim, settings_of
+from weakseg.stages.predictor import Prediction, load_predictor
 from weakseg.stages.video import VideoWork, predict_stream, predict_video
-from weakseg.stages.work import settle_hardware
 from weakseg.training import Interrupted, StopFlag, track
 
 log = logging.getLogger(__name__)
@@ -38,15 +37,21 @@ def run(plan: PredictPlan, config: Mapping[str, Any]) -> Path:
     A picture or video that cannot be read is named and left out, and the rest goes on; the tables
     of those that could are written before the error is raised.
     """
-    device = settle_hardware(plan.hardware, seed=0)
     is_stream, output = is_url(plan.source), Path(plan.output)
     pictures, videos = ([], []) if is_stream else find_sources(Path(plan.source), output)
     if plan.pictures is not False:
         check_names(pictures)
-    reader = load_reader(plan, device)
-    is_same = claim(output, settings_of(plan, reader), overwrite=plan.overwrite)
+    predictor = load_predictor(
+        plan.run,
+        cut=plan.cut,
+        tile=plan.tile,
+        overlap=plan.overlap,
+        flip=plan.flip,
+        hardware=plan.hardware,
+    )
+    is_same = claim(output, settings_of(plan, predictor), overwrite=plan.overwrite)
     with StopFlag() as stop:
-        work = VideoWork(plan, reader, output, AlarmList(output), stop, is_same)
+        work = VideoWork(plan, predictor, output, AlarmList(output), stop, is_same)
         if is_stream:
             return predict_stream(plan.source, work)
         unread = predict_pictures(pictures, work) if pictures else []
@@ -129,11 +134,11 @@ def predict_pictures(pictures: Sequence[Path], work: VideoWork) -> list[Path]:
                 log.warning("%s", error)
                 unread.append(picture)
                 continue
-            scores = work.reader.scores(frame)
+            found = work.predictor(frame)
             image = picture.relative_to(base)
             if work.plan.pictures is not False:
-                save(output, image.with_suffix(""), frame, scores, work.reader)
-            done[picture] = row(image, picture, scores, work.reader)
+                save(output, image.with_suffix(""), frame, found)
+            done[picture] = row(image, picture, found)
             files.append(done[picture])
         # In the order of their names, whichever were done first.
         files.start([done[picture] for picture in pictures if picture in done])
@@ -146,23 +151,22 @@ def predict_pictures(pictures: Sequence[Path], work: VideoWork) -> list[Path]:
     return unread
 
 
-def save(output: Path, name: Path, frame: FrameArray, scores: ScoreMap, reader: Reader) -> None:
+def save(output: Path, name: Path, frame: FrameArray, found: Prediction) -> None:
     """Write a picture's mask (0/255), soft scores and overlay, each into a folder of its own."""
-    mask = reader.mask(scores)
-    write_scores(output / "masks" / f"{name}.png", mask.astype(np.float32))
-    write_scores(output / "scores" / f"{name}.png", scores)
-    write_picture(output / "overlays" / f"{name}.jpg", overlay(frame, mask))
+    write_scores(output / "masks" / f"{name}.png", found.mask.astype(np.float32))
+    write_scores(output / "scores" / f"{name}.png", found.scores)
+    write_picture(output / "overlays" / f"{name}.jpg", overlay(frame, found.mask))
 
 
-def row(image: Path, picture: Path, scores: ScoreMap, reader: Reader) -> dict[str, Any]:
+def row(image: Path, picture: Path, found: Prediction) -> dict[str, Any]:
     """Sum a picture up, with what tells whether the file is still the same."""
     facts = picture.stat()
     return {
         **rounded(
             {
                 "image": image.as_posix(),
-                "smoke_probability": frame_score(scores),
-                "smoke_share": float((scores >= reader.threshold).mean()),
+                "smoke_probability": found.probability,
+                "smoke_share": found.share,
             }
         ),
         "bytes": facts.st_size,

@@ -31,7 +31,7 @@ from weakseg.errors import DataError, MissingExtraError
 from weakseg.plans import ServePlan
 from weakseg.report import overlay
 from weakseg.stages.ports import listen
-from weakseg.stages.predictor import Prediction, Predictor
+from weakseg.stages.predictor import Prediction, Predictor, load_predictor
 
 try:
     import uvicorn
@@ -82,7 +82,7 @@ class Limits:
 def run(plan: ServePlan, config: Mapping[str, Any]) -> None:
     """Serve the run of `plan` until the process is told to stop."""
     limits = Limits(plan.max_bytes, plan.max_pixels, plan.queue)
-    predictor = Predictor(plan.run, cut=plan.cut, tile=plan.tile, hardware=plan.hardware)
+    predictor = load_predictor(plan.run, cut=plan.cut, tile=plan.tile, hardware=plan.hardware)
     listener = listen(plan.host, plan.port)
     app = make_app(predictor, limits)
     server = uvicorn.Server(
@@ -209,12 +209,11 @@ def decode(content: bytes, max_pixels: int) -> FrameArray:
 
 def about(predictor: Predictor) -> dict[str, Any]:
     """Say what answers."""
-    manifest = predictor.run.manifest
     return {
         "weakseg": __version__,
-        "run": predictor.run.path.name,
-        "fingerprint": manifest.fingerprint,
-        "made_by": manifest.version,
+        "run": predictor.name,
+        "fingerprint": predictor.fingerprint,
+        "made_by": predictor.made_by,
         "threshold": predictor.threshold,
         "inference": predictor.inference.settings(),
         "device": str(predictor.device),

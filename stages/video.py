@@ -18,7 +18,8 @@ from weakseg.data.video import VideoFrame, VideoWriter, read_video
 from weakseg.errors import DataError
 from weakseg.plans import PredictPlan
 from weakseg.stages.alarms import AlarmList
-from weakseg.stages.prediction_settings import Reader, settings_of
+from weakseg.stages.prediction_settings import settings_of
+from weakseg.stages.predictor import Predictor
 from weakseg.stages.video_overlay import OVERLAY, draw, write_overlays
 from weakseg.stages.video_record import VideoRecord
 from weakseg.training import StopFlag, track
@@ -35,7 +36,7 @@ class VideoWork:
 
     Args:
         plan: What is asked.
-        reader: The run's network.
+        predictor: The run's network.
         output: Folder of the command; each video has one of its name below.
         alarms: Of all videos.
         stop: Whether somebody asked to stop.
@@ -43,7 +44,7 @@ class VideoWork:
     """
 
     plan: PredictPlan
-    reader: Reader
+    predictor: Predictor
     output: Path
     alarms: AlarmList
     stop: StopFlag
@@ -67,7 +68,7 @@ def predict_video(video: Path, name: str, work: VideoWork) -> str:
         return str(error)
     folder = work.output / name
     step = _step_seconds(facts, work.plan)
-    record = VideoRecord(folder, name, work.plan, work.reader, work.alarms, every_seconds=step)
+    record = VideoRecord(folder, name, work.plan, work.predictor, work.alarms, every_seconds=step)
     progress, first = _take_up(video, folder, record, work)
     if not progress["is_complete"]:
         write_json(folder / PROGRESS, {**progress, "drawn": False})
@@ -103,7 +104,7 @@ def predict_stream(url: str, work: VideoWork) -> Path:
         return folder
     every, alarms = work.plan.every_seconds, work.alarms
     record = VideoRecord(
-        folder, name, work.plan, work.reader, alarms, every_seconds=every, began=began
+        folder, name, work.plan, work.predictor, alarms, every_seconds=every, began=began
     )
     record.resume(is_same=False, is_complete=False)
     writer = VideoWriter(folder / OVERLAY, is_live=True) if work.plan.video else None
@@ -195,7 +196,7 @@ def _new_progress(video: Path, work: VideoWork) -> dict[str, Any]:
         "pictures": bool(work.plan.pictures),
         "masks": bool(work.plan.pictures or work.plan.video),
         "max_pixels": work.plan.max_pixels,
-        "settings": fingerprint(settings_of(work.plan, work.reader)),
+        "settings": fingerprint(settings_of(work.plan, work.predictor)),
         "drawn": False,
         "is_complete": False,
         "complaint": "",

@@ -22,8 +22,7 @@ from weakseg.plans import PredictPlan
 from weakseg.report import overlay
 from weakseg.stages.alarms import Alarm, AlarmList, AlarmWatch, Moment
 from weakseg.stages.prediction_rows import RowFiles, rounded
-from weakseg.stages.prediction_settings import Reader
-from weakseg.stages.scores import frame_score
+from weakseg.stages.predictor import Predictor
 
 COLUMNS: Final = ("frame", "seconds", "smoke_probability", "smoke_share", "alarm")
 SMOOTHING: Final = "smoothing.npz"
@@ -92,7 +91,7 @@ class VideoRecord:
         folder: Its own.
         name: As the list of alarms has it.
         plan: What is asked.
-        reader: The run's network.
+        predictor: The run's network.
         alarms: Of all videos.
         every_seconds: Usual time between the frames that are read, if it is known.
         began: When a live stream began; rows then have the time of day, in UTC.
@@ -103,7 +102,7 @@ class VideoRecord:
         folder: Path,
         name: str,
         plan: PredictPlan,
-        reader: Reader,
+        predictor: Predictor,
         alarms: AlarmList,
         *,
         every_seconds: float | None = None,
@@ -112,7 +111,7 @@ class VideoRecord:
         self.name = name
         self.frames = 0
         self.has_changed = False
-        self._folder, self._plan, self._reader = folder, plan, reader
+        self._folder, self._plan, self._predictor = folder, plan, predictor
         self._began, self._all_alarms = began, alarms
         columns = (*COLUMNS[:2], "time", *COLUMNS[2:]) if began else COLUMNS
         self._files = RowFiles(folder, columns)
@@ -153,16 +152,16 @@ class VideoRecord:
 
     def take(self, frame: VideoFrame) -> tuple[dict[str, Any], Mask]:
         """Segment a frame and keep what is found; give its row and its mask of class ids."""
-        scores = self._smoother(self._reader.scores(frame.pixels), frame.seconds)
-        mask = self._reader.mask(scores)
+        scores = self._smoother(self._predictor.scores(frame.pixels), frame.seconds)
+        prediction = self._predictor.read(scores)
         found = {
             "frame": frame.index,
             "seconds": frame.seconds,
             **({"time": self._time_of(frame)} if self._began else {}),
-            "smoke_probability": frame_score(scores),
-            "smoke_share": float((mask > 0).mean()),
+            "smoke_probability": prediction.probability,
+            "smoke_share": prediction.share,
         }
-        row = rounded(found)
+        row, mask = rounded(found), prediction.mask
         before = self._watch.state
         row["alarm"] = str(self._watch.see(_moment(row)))
         self._save_pictures(frame.index, frame.pixels, scores, mask)

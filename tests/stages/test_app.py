@@ -25,7 +25,7 @@ from weakseg.errors import ArtifactError, DataError
 from weakseg.plans import AppPlan
 from weakseg.stages.corrections import LabelFolder
 from weakseg.stages.ports import listen
-from weakseg.stages.predictor import Predictor
+from weakseg.stages.predictor import load_predictor
 from weakseg.stages.viewing import repainted, watch
 
 pytest.importorskip("gradio", reason="needs the extra [app]")
@@ -51,12 +51,12 @@ class Running:
     """The app of a run, started once."""
 
     def __init__(self, run: Path, labels: Path) -> None:
-        self.predictor = Predictor(run)
+        self.predictor = load_predictor(run)
         self.labels = LabelFolder(labels)
         with listen("127.0.0.1", 0) as found:
             self.port = found.getsockname()[1]
         plan = AppPlan(run=str(run), frames_per_second=2.0, max_seconds=2.0, max_bytes=2_000_000)
-        both = {"first": self.predictor, "second": Predictor(run, cut=0.9)}
+        both = {"first": self.predictor, "second": load_predictor(run, cut=0.9)}
         self.blocks = app.make_app(both, self.labels, plan)
         app.launch(self.blocks, "127.0.0.1", self.port, max_bytes=plan.max_bytes, wait=False)
         self.address = f"http://127.0.0.1:{self.port}"

@@ -25,7 +25,8 @@ from weakseg.stages import video as stage
 from weakseg.stages.alarms import AlarmList
 from weakseg.stages.prediction import check_names, find_sources
 from weakseg.stages.prediction_rows import RowFiles
-from weakseg.stages.prediction_settings import Reader, claim, settings_of
+from weakseg.stages.prediction_settings import claim, settings_of
+from weakseg.stages.predictor import Predictor
 from weakseg.stages.video_record import Smoother
 from weakseg.training import StopFlag
 
@@ -65,12 +66,12 @@ def video(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def reader() -> Reader:
+def predictor() -> Predictor:
     inference = TiledInference(image_size=64, flip=False)
-    return Reader(Brightness().eval(), inference, threshold=0.5, fingerprint="f")
+    return Predictor(Brightness().eval(), inference, threshold=0.5, fingerprint="f")
 
 
-def make_work(output: Path, reader: Reader, *, is_same: bool = False, **options: Any) -> Any:
+def make_work(output: Path, predictor: Predictor, *, is_same: bool = False, **options: Any) -> Any:
     plan = PredictPlan(
         run="run",
         source="camera",
@@ -78,7 +79,7 @@ def make_work(output: Path, reader: Reader, *, is_same: bool = False, **options:
         alarm=AlarmPlan(on_share=0.3, off_share=0.1, min_seconds=0.5, hold_seconds=0.5),
         **{"smoothing": SmoothingPlan(0.5), **options},
     )
-    return stage.VideoWork(plan, reader, output, AlarmList(output), StopFlag(), is_same)
+    return stage.VideoWork(plan, predictor, output, AlarmList(output), StopFlag(), is_same)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -94,9 +95,9 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_rows_masks_alarms_and_overlay(video: Path, reader: Reader, tmp_path: Path) -> None:
+def test_rows_masks_alarms_and_overlay(video: Path, predictor: Predictor, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    work = make_work(out, reader, smoothing=SmoothingPlan(0), video=True)
+    work = make_work(out, predictor, smoothing=SmoothingPlan(0), video=True)
     assert stage.predict_video(video, "a.mp4", work) == ""
     rows = table(out / "a.mp4" / "predictions.csv")
     assert [int(row["frame"]) for row in rows] == list(range(COUNT))
@@ -124,22 +125,22 @@ def test_rows_masks_alarms_and_overlay(video: Path, reader: Reader, tmp_path: Pa
 @pytest.mark.parametrize("smoothing", [0.0, 0.5])
 @pytest.mark.parametrize("ending", ["asked", "killed"])
 def test_stopped_video_goes_on_to_the_same_bytes(
-    video: Path, reader: Reader, tmp_path: Path, smoothing: float, ending: str
+    video: Path, predictor: Predictor, tmp_path: Path, smoothing: float, ending: str
 ) -> None:
     options: dict[str, Any] = {"smoothing": SmoothingPlan(smoothing), "video": True}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    stage.predict_video(video, "a.mp4", make_work(whole, reader, **options))
-    work = make_work(parts, reader, **options)
+    stage.predict_video(video, "a.mp4", make_work(whole, predictor, **options))
+    work = make_work(parts, predictor, **options)
     if ending == "killed":
         with pytest.raises(KeyboardInterrupt):
-            stop_at(11, video, work, reader, is_killed=True)
+            stop_at(11, video, work, predictor, is_killed=True)
         with (parts / "a.mp4" / "predictions.jsonl").open("a") as file:
             file.write('{"frame": 1')
     else:
-        stop_at(11, video, work, reader)
+        stop_at(11, video, work, predictor)
         assert len(table(parts / "a.mp4" / "predictions.csv")) == 11
     assert not (parts / "a.mp4" / "overlay.mp4").exists()
-    reads = count_reads(reader)
+    reads = count_reads(predictor)
     stage.predict_video(video, "a.mp4", make_work(parts, reads, is_same=True, **options))
     # A killed command has not saved the average over time: with it, the video starts again.
     left = COUNT if ending == "killed" and smoothing else COUNT - (10 if ending == "killed" else 11)
@@ -149,10 +150,10 @@ def test_stopped_video_goes_on_to_the_same_bytes(
 
 @pytest.mark.parametrize("is_fewer", [False, True])
 def test_average_of_other_frames_is_not_taken_up(
-    video: Path, reader: Reader, tmp_path: Path, is_fewer: bool
+    video: Path, predictor: Predictor, tmp_path: Path, is_fewer: bool
 ) -> None:
     out = tmp_path / "out"
-    stop_at(11, video, make_work(out, reader), reader)
+    stop_at(11, video, make_work(out, predictor), predictor)
     assert (out / "a.mp4" / "smoothing.npz").exists()
     if is_fewer:
         path = out / "a.mp4" / "predictions.jsonl"
@@ -160,53 +161,57 @@ def test_average_of_other_frames_is_not_taken_up(
     else:
         write_video(video, (VideoFrame(i, STEP * i, sky(64 - i)) for i in range(COUNT)))
         with pytest.raises(KeyboardInterrupt):
-            stop_at(15, video, make_work(out, reader), reader, is_killed=True)
-    stage.predict_video(video, "a.mp4", make_work(out, reader, is_same=True))
-    stage.predict_video(video, "a.mp4", make_work(tmp_path / "whole", reader))
+            stop_at(15, video, make_work(out, predictor), predictor, is_killed=True)
+    stage.predict_video(video, "a.mp4", make_work(out, predictor, is_same=True))
+    stage.predict_video(video, "a.mp4", make_work(tmp_path / "whole", predictor))
     assert contents(out) == contents(tmp_path / "whole")
 
 
-def stop_at(count: int, video: Path, work: Any, reader: Reader, *, is_killed: bool = False) -> None:
+def stop_at(
+    count: int, video: Path, work: Any, predictor: Predictor, *, is_killed: bool = False
+) -> None:
     """Segment so many frames of a video, and be asked to stop or killed in the last."""
     seen = 0
 
-    def scores(self: Reader, frame: FrameArray) -> Any:
+    def scores(self: Predictor, frame: FrameArray) -> Any:
         nonlocal seen
         seen += 1
         if seen == count:
             if is_killed:
                 raise KeyboardInterrupt
             work.stop.set()
-        return reader.scores(frame)
+        return predictor.scores(frame)
 
-    impatient = type("Impatient", (Reader,), {"scores": scores})
-    held = impatient(reader.model, reader.inference, reader.threshold, reader.fingerprint)
-    object.__setattr__(work, "reader", held)
+    impatient = type("Impatient", (Predictor,), {"scores": scores})
+    held = impatient(
+        predictor.model, predictor.inference, predictor.threshold, predictor.fingerprint
+    )
+    object.__setattr__(work, "predictor", held)
     stage.predict_video(video, "a.mp4", work)
 
 
-def count_reads(reader: Reader) -> Any:
+def count_reads(predictor: Predictor) -> Any:
     class Counting(nn.Module):
         calls = 0
 
         def __init__(self) -> None:
             super().__init__()
-            self.inner = reader.model
+            self.inner = predictor.model
 
         def forward(self, images: Tensor) -> Tensor:
             self.calls += 1
             found: Tensor = self.inner(images)
             return found
 
-    return Reader(Counting(), reader.inference, reader.threshold, reader.fingerprint)
+    return Predictor(Counting(), predictor.inference, predictor.threshold, predictor.fingerprint)
 
 
 def test_finished_video_is_left_alone_but_for_its_alarms(
-    video: Path, reader: Reader, tmp_path: Path
+    video: Path, predictor: Predictor, tmp_path: Path
 ) -> None:
-    stage.predict_video(video, "a.mp4", make_work(tmp_path / "out", reader))
+    stage.predict_video(video, "a.mp4", make_work(tmp_path / "out", predictor))
     before = contents(tmp_path / "out")
-    reads = count_reads(reader)
+    reads = count_reads(predictor)
     stage.predict_video(video, "a.mp4", make_work(tmp_path / "out", reads, is_same=True))
     assert contents(tmp_path / "out") == before
     other = make_work(tmp_path / "out", reads, is_same=True)
@@ -223,14 +228,14 @@ def test_finished_video_is_left_alone_but_for_its_alarms(
 
 
 def test_video_of_other_settings_is_not_taken_for_done(
-    video: Path, reader: Reader, tmp_path: Path
+    video: Path, predictor: Predictor, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    stage.predict_video(video, "a.mp4", make_work(out, reader))
+    stage.predict_video(video, "a.mp4", make_work(out, predictor))
     # Somebody asked for other settings, and stopped before this video's turn.
     options = {"smoothing": SmoothingPlan(0)}
-    stage.predict_video(video, "a.mp4", make_work(out, reader, is_same=True, **options))
-    stage.predict_video(video, "a.mp4", make_work(tmp_path / "whole", reader, **options))
+    stage.predict_video(video, "a.mp4", make_work(out, predictor, is_same=True, **options))
+    stage.predict_video(video, "a.mp4", make_work(tmp_path / "whole", predictor, **options))
     assert contents(out) == contents(tmp_path / "whole")
 
 
@@ -245,9 +250,9 @@ def test_overwriting_drops_the_tables(tmp_path: Path) -> None:
     assert all((tmp_path / name).exists() for name in tables)
 
 
-def test_source_belongs_to_the_settings(reader: Reader, tmp_path: Path) -> None:
+def test_source_belongs_to_the_settings(predictor: Predictor, tmp_path: Path) -> None:
     def settings(source: str) -> Any:
-        return settings_of(PredictPlan(run="run", source=source, output="out"), reader)
+        return settings_of(PredictPlan(run="run", source=source, output="out"), predictor)
 
     claim(tmp_path, settings("one"), overwrite=False)
     assert claim(tmp_path, settings("two/../one"), overwrite=False)
@@ -275,7 +280,7 @@ def test_pictures_of_one_stem_are_refused() -> None:
 
 
 def test_overlay_that_was_not_finished_is_drawn_again(
-    video: Path, reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    video: Path, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def drawn() -> Any:
         return json.loads((tmp_path / "out" / "a.mp4" / "video.json").read_text())["drawn"]
@@ -284,10 +289,10 @@ def test_overlay_that_was_not_finished_is_drawn_again(
         assert drawn() is False
         raise KeyboardInterrupt
 
-    stage.predict_video(video, "a.mp4", make_work(tmp_path / "out", reader, video=True))
+    stage.predict_video(video, "a.mp4", make_work(tmp_path / "out", predictor, video=True))
     assert drawn() is True
     old = (tmp_path / "out" / "a.mp4" / "overlay.mp4").read_bytes()
-    work = make_work(tmp_path / "out", reader, is_same=True, video=True)
+    work = make_work(tmp_path / "out", predictor, is_same=True, video=True)
     work.plan.alarm.on_share = work.plan.alarm.off_share = 0.9
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(stage, "write_overlays", killed)
@@ -297,8 +302,8 @@ def test_overlay_that_was_not_finished_is_drawn_again(
     assert (tmp_path / "out" / "a.mp4" / "overlay.mp4").read_bytes() != old
 
 
-def test_frames_far_apart_raise_alarms(video: Path, reader: Reader, tmp_path: Path) -> None:
-    work = make_work(tmp_path / "out", reader, smoothing=SmoothingPlan(0), frame_step=2)
+def test_frames_far_apart_raise_alarms(video: Path, predictor: Predictor, tmp_path: Path) -> None:
+    work = make_work(tmp_path / "out", predictor, smoothing=SmoothingPlan(0), frame_step=2)
     # Less than the half second between the frames that are read.
     work.plan.alarm.gap_seconds = 0.3
     stage.predict_video(video, "a.mp4", work)
@@ -306,48 +311,54 @@ def test_frames_far_apart_raise_alarms(video: Path, reader: Reader, tmp_path: Pa
 
 
 def test_refused_video_is_read_when_the_limit_is_raised(
-    video: Path, reader: Reader, tmp_path: Path
+    video: Path, predictor: Predictor, tmp_path: Path
 ) -> None:
     for is_same in (False, True):
-        work = make_work(tmp_path / "out", reader, is_same=is_same, max_pixels=100)
+        work = make_work(tmp_path / "out", predictor, is_same=is_same, max_pixels=100)
         assert "max_pixels" in stage.predict_video(video, "a.mp4", work)
-    work = make_work(tmp_path / "out", reader, is_same=True)
+    work = make_work(tmp_path / "out", predictor, is_same=True)
     assert stage.predict_video(video, "a.mp4", work) == ""
     assert len(table(tmp_path / "out" / "a.mp4" / "predictions.csv")) == COUNT
 
 
-def test_length_may_be_limited_and_extended(video: Path, reader: Reader, tmp_path: Path) -> None:
+def test_length_may_be_limited_and_extended(
+    video: Path, predictor: Predictor, tmp_path: Path
+) -> None:
     for seconds, rows in ((2, 4), (2, 4), (5, 10), (None, 12)):
         options: dict[str, Any] = {"max_seconds": seconds, "frame_step": 2}
-        work = make_work(tmp_path / "out", reader, is_same=rows > 4, **options)
+        work = make_work(tmp_path / "out", predictor, is_same=rows > 4, **options)
         stage.predict_video(video, "a.mp4", work)
         assert len(table(tmp_path / "out" / "a.mp4" / "predictions.csv")) == rows
 
 
-def test_truncated_video_is_named_each_time(video: Path, reader: Reader, tmp_path: Path) -> None:
+def test_truncated_video_is_named_each_time(
+    video: Path, predictor: Predictor, tmp_path: Path
+) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (COUNT, 64, 64, 3), np.uint8)
     write_video(video, (VideoFrame(i, STEP * i, noise[i]) for i in range(COUNT)))
     content = video.read_bytes()
     video.write_bytes(content[: len(content) * 8 // 10])
     for is_same in (False, True):
-        work = make_work(tmp_path / "out", reader, is_same=is_same)
+        work = make_work(tmp_path / "out", predictor, is_same=is_same)
         complaint = stage.predict_video(video, "a.mp4", work)
         assert "a.mp4" in complaint
     assert 0 < len(table(tmp_path / "out" / "a.mp4" / "predictions.csv")) < COUNT
 
 
-def test_frames_are_not_kept(video: Path, reader: Reader, tmp_path: Path) -> None:
+def test_frames_are_not_kept(video: Path, predictor: Predictor, tmp_path: Path) -> None:
     kept: list[weakref.ref[Any]] = []
     most = 0
 
-    class Watching(Reader):
+    class Watching(Predictor):
         def scores(self, frame: FrameArray) -> Any:
             nonlocal most
             kept.append(weakref.ref(frame))
             most = max(most, sum(ref() is not None for ref in kept))
             return super().scores(frame)
 
-    watching = Watching(reader.model, reader.inference, reader.threshold, reader.fingerprint)
+    watching = Watching(
+        predictor.model, predictor.inference, predictor.threshold, predictor.fingerprint
+    )
     stage.predict_video(video, "a.mp4", make_work(tmp_path / "out", watching, pictures=True))
     assert len(kept) == COUNT
     # The one that is read, and the one before, which the loop's variable still holds.

@@ -22,7 +22,7 @@ from weakseg import __version__
 from weakseg.data import read_frame
 from weakseg.errors import ArtifactError
 from weakseg.stages.ports import listen
-from weakseg.stages.predictor import Prediction, Predictor
+from weakseg.stages.predictor import Prediction, Predictor, load_predictor
 
 pytest.importorskip("fastapi", reason="needs the extra [serve]")
 uvicorn = pytest.importorskip("uvicorn", reason="needs the extra [serve]")
@@ -51,7 +51,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def predictor(chain: Chain) -> Predictor:
-    return Predictor(chain.root / "runs" / "stage3" / "tiny")
+    return load_predictor(chain.root / "runs" / "stage3" / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_it_says_that_it_is_up_and_what_it_is(served: Served, predictor: Predict
     assert served.client.get("/health").json() == {"status": "ok", "requests": 0, "places": 2}
     about = served.client.get("/version").json()
     assert about["weakseg"] == __version__
-    assert about["fingerprint"] == predictor.run.manifest.fingerprint
+    assert about["fingerprint"] == predictor.fingerprint
     assert about["threshold"] == predictor.threshold
 
 
