@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from weakseg.data.video import VideoFrame, write_video
 from weakseg.models import TiledInference
 from weakseg.plans import PredictPlan
-from weakseg.stages.alarms import AlarmList
-from weakseg.stages.predictor import Predictor, load_predictor
-from weakseg.stages.video import VideoWork, predict_video
+from weakseg.stages.prediction.alarms import AlarmList
+from weakseg.stages.prediction.predictor import Predictor, load_predictor
+from weakseg.stages.prediction.video import VideoWork, predict_video
 from weakseg.training import StopFlag
 
 RATE = 30

@@ -46,7 +46,7 @@ from weakseg.stages.evidence import (
     load_classifier,
 )
 from weakseg.stages.optimisers import with_faster_head
-from weakseg.stages.pages import cams_page
+from weakseg.stages.pages.cams import cams_page
 from weakseg.stages.scores import SPEED
 from weakseg.stages.showing import BEST, show
 from weakseg.stages.validation import validator

@@ -18,7 +18,7 @@ from weakseg.plans import ChainPlan
 from weakseg.quoting import quoted, unquoted
 from weakseg.report import Report, Table, write_report
 from weakseg.stages.running import POLL_SECONDS, Step, Terminal, run_steps, run_watched
-from weakseg.stages.sweep_results import flat
+from weakseg.stages.sweeps.results import flat
 from weakseg.stages.work import Work, at_work
 from weakseg.targets import ConfigurationError
 from weakseg.training import Interrupted

@@ -21,7 +21,7 @@ from weakseg.models.instances_frames import find_instances
 from weakseg.models.instances_targets import targets_from_mask
 from weakseg.report import panel_sheet
 from weakseg.report.instances import draw_instances
-from weakseg.stages.measuring import truths
+from weakseg.stages.evaluation.measuring import truths
 from weakseg.stages.work import Work
 from weakseg.training import track
 

@@ -25,6 +25,7 @@ from weakseg.refine import (
     ThresholdChoice,
 )
 from weakseg.stages.evidence import EvidenceReader, at_frame_size
+from weakseg.stages.refinement.tally import failures_of
 from weakseg.stages.scores import (
     THRESHOLD,
     ScoresOf,
@@ -34,7 +35,6 @@ from weakseg.stages.scores import (
     stored_scores,
 )
 from weakseg.stages.segmenters import load_segmenter
-from weakseg.stages.tally import failures_of
 from weakseg.stages.work import frame_of, settle_hardware
 from weakseg.training import track
 

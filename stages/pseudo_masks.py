@@ -21,14 +21,14 @@ from weakseg.artifacts import (
 from weakseg.labels import IGNORE, SMOKE
 from weakseg.plans import Stage2Plan
 from weakseg.refine import ThresholdChoice
-from weakseg.stages.consistency import initial_weights, student_cams, student_figures
-from weakseg.stages.cutting import choose_threshold, cut_masks
 from weakseg.stages.evidence import check_ensemble, ensemble_inputs
-from weakseg.stages.looking import Looker, check_looks, method_of
-from weakseg.stages.pages import overlay_sheet, pseudo_masks_page
-from weakseg.stages.refining import refine_frames, write_stand_ins
+from weakseg.stages.pages.pseudo_masks import overlay_sheet, pseudo_masks_page
+from weakseg.stages.refinement.consistency import initial_weights, student_cams, student_figures
+from weakseg.stages.refinement.cutting import choose_threshold, cut_masks
+from weakseg.stages.refinement.looking import Looker, check_looks, method_of
+from weakseg.stages.refinement.refining import refine_frames, write_stand_ins
+from weakseg.stages.refinement.self_training import starting_weights, train_rounds
 from weakseg.stages.scores import THRESHOLD, mask_path
-from weakseg.stages.self_training import starting_weights, train_rounds
 from weakseg.stages.showing import show
 from weakseg.stages.work import at_work, find_run, frames_of, settle_hardware
 

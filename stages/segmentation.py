@@ -28,10 +28,15 @@ from weakseg.models import SegmentationModel, TiledInference, save_weights
 from weakseg.plans import Stage3Plan
 from weakseg.refine import EvidenceStatistics, ThresholdChoice
 from weakseg.stages.doubt import noise_of
+from weakseg.stages.evaluation.measuring import (
+    Evaluation,
+    evaluate_split,
+    iou_against_masks,
+    oracle_threshold,
+)
 from weakseg.stages.instances import INSTANCES, write_instances
 from weakseg.stages.learning import fit_segmenter, validate_by_labels
-from weakseg.stages.measuring import Evaluation, evaluate_split, iou_against_masks, oracle_threshold
-from weakseg.stages.pages import segmentation_page
+from weakseg.stages.pages.segmentation import segmentation_page
 from weakseg.stages.scores import THRESHOLD, frame_score, score_path
 from weakseg.stages.segmenters import (
     INFERENCE,

@@ -15,8 +15,8 @@ from weakseg.artifacts.lock import FolderLock
 from weakseg.artifacts.manifest import Manifest
 from weakseg.data import Frame, read_frame
 from weakseg.labels import IGNORE, SMOKE
-from weakseg.stages.measuring import Evaluation, truths
-from weakseg.stages.measuring_rows import EVALUATION, frame_row
+from weakseg.stages.evaluation.measuring import Evaluation, truths
+from weakseg.stages.evaluation.rows import EVALUATION, frame_row
 from weakseg.stages.work import Work, frame_of
 from weakseg.tracking import Panel, Tracker
 from weakseg.tracking.tracker import Cell

@@ -36,7 +36,7 @@ from weakseg.data.truth import instances_of, masks_of, read_mask
 from weakseg.errors import DataError
 from weakseg.labels import SMOKE
 from weakseg.plans import Stage3Plan, SupervisionPlan
-from weakseg.stages.ablation_frames import masks_by_name
+from weakseg.stages.ablation.frames import masks_by_name
 from weakseg.stages.doubt import check_doubts, doubt
 from weakseg.stages.scores import mask_path
 from weakseg.stages.work import Work, find_run, frames_of

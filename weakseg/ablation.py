@@ -8,7 +8,7 @@ from weakseg.plans import AblationPlan
 
 def main() -> None:
     """Run the command as its line says."""
-    launch("ablation", AblationPlan, "weakseg.stages.ablation:run")
+    launch("ablation", AblationPlan, "weakseg.stages.ablation.command:run")
 
 
 if __name__ == "__main__":

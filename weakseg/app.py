@@ -8,7 +8,7 @@ from weakseg.plans import AppPlan
 
 def main() -> None:
     """Run the command as its line says."""
-    launch("app", AppPlan, "weakseg.stages.app:run")
+    launch("app", AppPlan, "weakseg.stages.serving.app:run")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from weakseg.plans import ComparePlan
 
 def main() -> None:
     """Run the command as its line says."""
-    launch("compare", ComparePlan, "weakseg.stages.comparison:run")
+    launch("compare", ComparePlan, "weakseg.stages.comparison.command:run")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from weakseg.plans import EvaluatePlan
 
 def main() -> None:
     """Run the command as its line says."""
-    launch("evaluate", EvaluatePlan, "weakseg.stages.evaluation:run")
+    launch("evaluate", EvaluatePlan, "weakseg.stages.evaluation.command:run")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from weakseg.plans import ImportPlan
 
 def main() -> None:
     """Run the command as its line says."""
-    launch("import", ImportPlan, "weakseg.stages.importing:run")
+    launch("import", ImportPlan, "weakseg.stages.importing.command:run")
 
 
 if __name__ == "__main__":

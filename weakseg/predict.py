@@ -8,7 +8,7 @@ from weakseg.plans import PredictPlan
 
 def main() -> None:
     """Run the command as its line says."""
-    launch("predict", PredictPlan, "weakseg.stages.prediction:run")
+    launch("predict", PredictPlan, "weakseg.stages.prediction.command:run")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from weakseg.plans import ServePlan
 
 def main() -> None:
     """Run the command as its line says."""
-    launch("serve", ServePlan, "weakseg.stages.serving:run")
+    launch("serve", ServePlan, "weakseg.stages.serving.api:run")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from weakseg.plans import SweepPlan
 
 def main() -> None:
     """Run the command as its line says."""
-    launch("sweep", SweepPlan, "weakseg.stages.sweep:run")
+    launch("sweep", SweepPlan, "weakseg.stages.sweeps.command:run")
 
 
 if __name__ == "__main__":

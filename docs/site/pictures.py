@@ -14,8 +14,8 @@ from weakseg.artifacts.pictures import write_picture
 from weakseg.data import Frame, read_frame
 from weakseg.refine.crf import DenseCrf
 from weakseg.report import comparison, heatmap, overlay, panel_sheet
+from weakseg.stages.evaluation.measuring import truths
 from weakseg.stages.evidence import EvidenceReader, at_frame_size
-from weakseg.stages.measuring import truths
 from weakseg.stages.scores import mask_path, score_path
 
 PICTURES = Path(__file__).parents[1] / "pictures"

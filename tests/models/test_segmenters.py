@@ -116,6 +116,7 @@ def test_settings_and_weights_rebuild_the_network(tmp_path: Path) -> None:
     [
         ({"encoder": "tu-test_efficientnt"}, "did you mean tu-test_efficientnet"),
         ({"encoder": "resnet35"}, "did you mean .*resnet34"),
+        ({"encoder": "tf_efficientnet_lite0"}, "did you mean tu-tf_efficientnet_lite0\\?"),
         ({"encoder": "tu-test_vit"}, "deeplabv3plus does not go with encoder tu-test_vit"),
         ({"encoder": "tu-vgg11"}, "tu-vgg11 .* segmenter=segformer and"),
         ({"encoder": "tu-pvt_v2_b0"}, "output_stride"),

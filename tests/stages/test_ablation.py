@@ -17,7 +17,7 @@ from weakseg.artifacts import load_run, read_json, write_json
 from weakseg.data import DataError, IndexSource
 from weakseg.errors import ArtifactError
 from weakseg.plans import AblationPlan, HardwarePlan, StudyPlan
-from weakseg.stages import ablation
+from weakseg.stages.ablation import command as ablation
 from weakseg.stages.running import Step, Terminal
 from weakseg.targets import ConfigurationError
 

@@ -11,10 +11,10 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from weakseg.plans import StudyPlan
-from weakseg.stages.ablation_commands import Kitchen
-from weakseg.stages.ablation_frames import AblationFrames
-from weakseg.stages.ablation_study import Unit, read_study
-from weakseg.stages.ablation_words import files_in, merged, quoted, shortened, unquoted
+from weakseg.stages.ablation.frames import AblationFrames
+from weakseg.stages.ablation.study import Unit, read_study
+from weakseg.stages.ablation.unit_commands import Kitchen
+from weakseg.stages.ablation.words import files_in, merged, quoted, shortened, unquoted
 from weakseg.targets import ConfigurationError
 
 ROWS = [

@@ -10,7 +10,7 @@ import pytest
 
 from weakseg.artifacts import ArtifactError
 from weakseg.data import DataError, Frame, IndexSource
-from weakseg.stages.ablation_frames import (
+from weakseg.stages.ablation.frames import (
     choose_frames,
     frames_of_ablation,
     masks_by_name,

@@ -10,11 +10,11 @@ import pytest
 from weakseg.artifacts import RunFolder, write_json
 from weakseg.errors import ArtifactError
 from weakseg.plans import AblationPlan, StudyPlan
-from weakseg.stages import ablation
-from weakseg.stages.ablation_commands import Kitchen
-from weakseg.stages.ablation_frames import AblationFrames
-from weakseg.stages.ablation_results import Result, alike, result_path, up_to_date
-from weakseg.stages.ablation_study import Unit, read_study
+from weakseg.stages.ablation import command as ablation
+from weakseg.stages.ablation.frames import AblationFrames
+from weakseg.stages.ablation.results import Result, alike, result_path, up_to_date
+from weakseg.stages.ablation.study import Unit, read_study
+from weakseg.stages.ablation.unit_commands import Kitchen
 
 ROWS = [
     {"name": "cnn", "group": "baseline", "stage1": "classifier=resnet50"},

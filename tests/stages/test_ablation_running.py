@@ -13,8 +13,8 @@ import pytest
 from weakseg.artifacts.lock import FolderLock
 from weakseg.errors import ArtifactError, DataError
 from weakseg.plans import StudyPlan
-from weakseg.stages.ablation_running import progress_line, run_units, seconds_left
-from weakseg.stages.ablation_study import Study, Unit, read_study
+from weakseg.stages.ablation.running import progress_line, run_units, seconds_left
+from weakseg.stages.ablation.study import Study, Unit, read_study
 from weakseg.stages.running import Step, StepFailed, run_steps
 from weakseg.training import Interrupted, StopFlag
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weakseg.plans import StudyPlan
-from weakseg.stages.ablation_study import (
+from weakseg.stages.ablation.study import (
     Row,
     Study,
     Unit,

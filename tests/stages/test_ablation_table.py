@@ -14,10 +14,9 @@ import pytest
 from weakseg.artifacts import write_json
 from weakseg.data import Frame
 from weakseg.plans import StudyPlan
-from weakseg.stages.ablation_commands import Kitchen
-from weakseg.stages.ablation_frames import AblationFrames
-from weakseg.stages.ablation_page import _cards, choose_pictures
-from weakseg.stages.ablation_results import (
+from weakseg.stages.ablation.frames import AblationFrames
+from weakseg.stages.ablation.page import _cards, choose_pictures
+from weakseg.stages.ablation.results import (
     Result,
     figures_of,
     lines_of,
@@ -25,8 +24,8 @@ from weakseg.stages.ablation_results import (
     result_path,
     spread_of,
 )
-from weakseg.stages.ablation_study import Study, Unit, read_study
-from weakseg.stages.ablation_table import (
+from weakseg.stages.ablation.study import Study, Unit, read_study
+from weakseg.stages.ablation.table import (
     as_markdown,
     lines_csv,
     rules_table,
@@ -35,6 +34,7 @@ from weakseg.stages.ablation_table import (
     told,
     units_csv,
 )
+from weakseg.stages.ablation.unit_commands import Kitchen
 
 ROWS = [
     {"name": "cnn", "group": "baseline", "stage1": "classifier=resnet50", "note": "as it comes"},

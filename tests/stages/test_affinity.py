@@ -24,7 +24,7 @@ from weakseg.plans import Stage2Plan
 from weakseg.refine.affinity import AffinityStep
 from weakseg.refine.cells import shrink_within
 from weakseg.refine.step import FrameContext, scores_of_smoke
-from weakseg.stages.affinity import CHECKPOINTS, LEARNED, METRICS, SEEDS, learn
+from weakseg.stages.refinement.affinity import CHECKPOINTS, LEARNED, METRICS, SEEDS, learn
 from weakseg.stages.work import Work
 from weakseg.tracking import NoTracker
 from weakseg.training import FitSettings, Interrupted, StopFlag

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weakseg.plans import AlarmPlan
-from weakseg.stages.alarms import Alarm, AlarmList, AlarmWatch, Moment, State
+from weakseg.stages.prediction.alarms import Alarm, AlarmList, AlarmWatch, Moment, State
 
 PLAN = AlarmPlan(on_share=0.3, off_share=0.1, min_seconds=2, hold_seconds=3, gap_seconds=10)
 

@@ -23,14 +23,14 @@ from weakseg.data import IndexSource, read_frame
 from weakseg.data.truth import load_masks, read_mask
 from weakseg.errors import ArtifactError, DataError
 from weakseg.plans import AppPlan
-from weakseg.stages.corrections import LabelFolder
-from weakseg.stages.ports import listen
-from weakseg.stages.predictor import load_predictor
-from weakseg.stages.viewing import repainted, watch
+from weakseg.stages.prediction.predictor import load_predictor
+from weakseg.stages.serving.corrections import LabelFolder
+from weakseg.stages.serving.ports import listen
+from weakseg.stages.serving.viewing import repainted, watch
 
 pytest.importorskip("gradio", reason="needs the extra [app]")
 client = pytest.importorskip("gradio_client", reason="needs the extra [app]")
-app = importlib.import_module("weakseg.stages.app")
+app = importlib.import_module("weakseg.stages.serving.app")
 
 # gradio leaves the files that it serves to the collector.
 pytestmark = pytest.mark.filterwarnings(
@@ -220,7 +220,7 @@ def test_two_apps_with_one_folder_wait_for_each_other(
 def test_a_folder_that_another_app_keeps_is_told(
     tmp_path: Path, plume: FrameArray, plume_mask: FrameArray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("weakseg.stages.corrections.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("weakseg.stages.serving.corrections.PATIENCE_SECONDS", 0.0)
     holder = FolderLock(tmp_path)
     with pytest.raises(ArtifactError, match="is in use"):
         LabelFolder(tmp_path).save(plume, plume_mask)

@@ -16,10 +16,10 @@ from weakseg.data import Frame, IndexSource
 from weakseg.metrics import FrameFigures, PixelCounts, group_table, size_table, summarise
 from weakseg.refine import FalseAlarmThreshold, ThresholdChoice
 from weakseg.report import Section, Table
-from weakseg.stages.cards_data import cameras_line, data_section, night_line, scenes_line
-from weakseg.stages.cards_limits import NOT_MEASURED, limits
-from weakseg.stages.measuring import Evaluation
-from weakseg.stages.pages_words import kept_epoch, told_threshold
+from weakseg.stages.cards.data import cameras_line, data_section, night_line, scenes_line
+from weakseg.stages.cards.limits import NOT_MEASURED, limits
+from weakseg.stages.evaluation.measuring import Evaluation
+from weakseg.stages.pages.words import kept_epoch, told_threshold
 
 SUMMARY = {"supervision": "full", "selection": "labels"}
 

@@ -17,9 +17,10 @@ from weakseg.data import Frame, IndexSource
 from weakseg.launch import _rewrite_arguments
 from weakseg.metrics import PixelCounts, count, iou
 from weakseg.plans import ComparePlan, EvaluatePlan, HardwarePlan
-from weakseg.stages import comparison, evaluation
-from weakseg.stages.comparison_figures import Difference, sentence
-from weakseg.stages.comparison_runs import folder_name, name_groups, short_names
+from weakseg.stages.comparison import command as comparison
+from weakseg.stages.comparison.figures import Difference, sentence
+from weakseg.stages.comparison.runs import folder_name, name_groups, short_names
+from weakseg.stages.evaluation import command as evaluation
 
 CPU = HardwarePlan(accelerator="cpu", threads=1)
 SEEDS = (0, 1, 2)

@@ -20,9 +20,9 @@ from weakseg.cam import CamRecipe
 from weakseg.losses import ClassificationLoss, ConsistencyLoss, EquivarianceLoss
 from weakseg.models import Classifier, build_classifier, head_of, save_weights
 from weakseg.plans import ConsistencyPlan, Stage1Plan, Stage2Plan
-from weakseg.stages.consistency import initial_weights
 from weakseg.stages.correlation import correlation_is_trained
 from weakseg.stages.evidence import CLASSIFIER
+from weakseg.stages.refinement.consistency import initial_weights
 from weakseg.stages.showing import BEST
 from weakseg.training import FitSettings
 

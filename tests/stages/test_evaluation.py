@@ -17,11 +17,11 @@ from weakseg.artifacts import ArtifactError, load_run, write_mask
 from weakseg.data import DataError, Frame, IndexSource, read_frame
 from weakseg.labels import IGNORE
 from weakseg.plans import EvaluatePlan, HardwarePlan
-from weakseg.stages import evaluation
-from weakseg.stages.evaluation_sets import open_set, set_lines
-from weakseg.stages.measuring import evaluate, in_order, pixels_of
-from weakseg.stages.measuring import truth_of as truth_by_masks
-from weakseg.stages.measuring_rows import frame_row, read_evaluation
+from weakseg.stages.evaluation import command as evaluation
+from weakseg.stages.evaluation.measuring import evaluate, in_order, pixels_of
+from weakseg.stages.evaluation.measuring import truth_of as truth_by_masks
+from weakseg.stages.evaluation.rows import frame_row, read_evaluation
+from weakseg.stages.evaluation.sets import open_set, set_lines
 from weakseg.stages.products import open_product
 from weakseg.stages.scores import score_path
 from weakseg.stages.segmenters import load_segmenter
@@ -265,7 +265,7 @@ def test_pages_draw_the_masks_that_were_judged(root: Path, monkeypatch: pytest.M
         drawn.append(mask)
         return pixels
 
-    monkeypatch.setattr("weakseg.stages.panels.comparison", keep)
+    monkeypatch.setattr("weakseg.stages.pages.panels.comparison", keep)
     told = measured(run)
     assert told["figures"]["iou_per_image"] == 0
     assert drawn

@@ -13,7 +13,7 @@ from PIL import Image
 
 from weakseg.arrays import Mask, ScoreMap
 from weakseg.data import DataError, Frame
-from weakseg.stages.measuring import as_json, evaluate, frames_with_truth
+from weakseg.stages.evaluation.measuring import as_json, evaluate, frames_with_truth
 from weakseg.stages.scores import TOP_SHARE, frame_score
 
 SIDE = 12

@@ -12,14 +12,12 @@ from doors import Chain
 
 from weakseg.artifacts import FinishedRun, FrameRow, load_run
 from weakseg.data import IndexSource
+from weakseg.stages.evaluation.measuring import Evaluation, evaluate, frames_with_truth, known_masks
 from weakseg.stages.evidence import EvidenceReader
-from weakseg.stages.measuring import Evaluation, evaluate, frames_with_truth, known_masks
-from weakseg.stages.pages import (
-    cams_page,
-    evaluation_page,
-    pseudo_masks_page,
-    segmentation_page,
-)
+from weakseg.stages.pages.cams import cams_page
+from weakseg.stages.pages.evaluation import evaluation_page
+from weakseg.stages.pages.pseudo_masks import pseudo_masks_page
+from weakseg.stages.pages.segmentation import segmentation_page
 from weakseg.stages.scores import stored_scores
 from weakseg.stages.work import frame_of
 

@@ -27,12 +27,12 @@ from weakseg.labels import IGNORE, SMOKE
 from weakseg.plans import RefinePlan, Stage2Plan
 from weakseg.refine import Background, DenseCrf, FrameContext, MultiScale, Step
 from weakseg.refine.step import scores_of_smoke
-from weakseg.stages import tally as tallies
 from weakseg.stages.evidence import check_ensemble, ensemble_inputs
-from weakseg.stages.looking import Looker, check_looks
-from weakseg.stages.refining import LEARNT, phases_of, refine_frames, write_stand_ins
+from weakseg.stages.refinement import tally as tallies
+from weakseg.stages.refinement.looking import Looker, check_looks
+from weakseg.stages.refinement.refining import LEARNT, phases_of, refine_frames, write_stand_ins
+from weakseg.stages.refinement.tally import QUARANTINE, Tally
 from weakseg.stages.scores import SPEED, mask_path, score_path
-from weakseg.stages.tally import QUARANTINE, Tally
 from weakseg.stages.work import Work, frames_of
 from weakseg.tracking import NoTracker
 from weakseg.training import StopFlag

@@ -25,10 +25,10 @@ from weakseg.refine import (
     OtsuThreshold,
     ThresholdRule,
 )
+from weakseg.stages.evaluation.measuring import Evaluation, as_json, evaluate
+from weakseg.stages.evaluation.rules import COLUMNS, by_rule, rule_lines, rule_tables
 from weakseg.stages.evidence import EvidenceReader
-from weakseg.stages.measuring import Evaluation, as_json, evaluate
 from weakseg.stages.products import open_product, statistics_of
-from weakseg.stages.rules import COLUMNS, by_rule, rule_lines, rule_tables
 from weakseg.stages.scores import score_path
 
 SIDE = 16

@@ -26,11 +26,11 @@ from weakseg.labels import SMOKE
 from weakseg.plans import RefinePlan, SelfTrainingPlan, Stage2Plan
 from weakseg.refine import FixedThreshold, MaskRule, ThresholdChoice, confidence
 from weakseg.refine.agreement import RoundFigures
-from weakseg.stages import self_training
-from weakseg.stages.cutting import cut_masks
-from weakseg.stages.rounds import Material, figures_of
+from weakseg.stages.refinement import self_training
+from weakseg.stages.refinement.cutting import cut_masks
+from weakseg.stages.refinement.rounds import Material, figures_of
+from weakseg.stages.refinement.self_training import stop_rule, train_rounds
 from weakseg.stages.scores import mask_path, score_path
-from weakseg.stages.self_training import stop_rule, train_rounds
 from weakseg.stages.work import Work, frames_of, what_counts
 from weakseg.tracking import NoTracker
 from weakseg.training import Interrupted, StopFlag

@@ -21,12 +21,12 @@ from PIL import Image
 from weakseg import __version__
 from weakseg.data import read_frame
 from weakseg.errors import ArtifactError
-from weakseg.stages.ports import listen
-from weakseg.stages.predictor import Prediction, Predictor, load_predictor
+from weakseg.stages.prediction.predictor import Prediction, Predictor, load_predictor
+from weakseg.stages.serving.ports import listen
 
 pytest.importorskip("fastapi", reason="needs the extra [serve]")
 uvicorn = pytest.importorskip("uvicorn", reason="needs the extra [serve]")
-serving = importlib.import_module("weakseg.stages.serving")
+serving = importlib.import_module("weakseg.stages.serving.api")
 
 LIMITS = serving.Limits(max_bytes=200_000, max_pixels=100_000, queue=1)
 

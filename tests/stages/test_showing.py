@@ -15,8 +15,8 @@ from weakseg.arrays import Mask
 from weakseg.artifacts import ArtifactError, RunFolder, load_run, read_json
 from weakseg.artifacts.lock import FolderLock
 from weakseg.plans import EvaluatePlan
-from weakseg.stages import evaluation
-from weakseg.stages.measuring import evaluate_split
+from weakseg.stages.evaluation import command as evaluation
+from weakseg.stages.evaluation.measuring import evaluate_split
 from weakseg.stages.showing import chosen, run_name, show, with_figures
 from weakseg.stages.work import Work, frames_of
 from weakseg.tracking import NoTracker, Panel

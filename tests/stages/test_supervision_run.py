@@ -13,8 +13,8 @@ from doors import STAGES, Doors
 
 from weakseg.artifacts import Manifest
 from weakseg.data import IndexSource
-from weakseg.stages.cards_data import taught_section
-from weakseg.stages.cards_making import learner_of
+from weakseg.stages.cards.data import taught_section
+from weakseg.stages.cards.making import learner_of
 
 TOLD = ("segmenter.encoder=tu-test_resnet", "segmenter.encoder_weights=none")
 """A segmenter that needs no classifier."""

@@ -16,7 +16,7 @@ from fake_python import make_fake_python, starts
 
 from weakseg.errors import ArtifactError, WeaksegError
 from weakseg.plans import HardwarePlan, SweepPlan
-from weakseg.stages.sweep import PointsFailed, run
+from weakseg.stages.sweeps.command import PointsFailed, run
 from weakseg.targets import ConfigurationError
 
 COMMAND = ["${env}", "${interpreter}", "-m", "weakseg.stage1", "data=synthetic"]

@@ -11,13 +11,13 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from weakseg.stages.sweep_file import (
+from weakseg.stages.sweeps.file import (
     SweepFile,
     find_sweep_file,
     parse_sweep,
     read_sweep_file,
 )
-from weakseg.stages.sweep_search import build_search
+from weakseg.stages.sweeps.search import build_search
 from weakseg.targets import ConfigurationError
 
 OWN = sorted((Path(__file__).parents[2] / "conf" / "sweep").glob("*.yaml"))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from weakseg.stages.sweep_file import Metric
-from weakseg.stages.sweep_groups import (
+from weakseg.stages.sweeps.file import Metric
+from weakseg.stages.sweeps.groups import (
     epsilon_squared,
     group_points,
     half_width,
@@ -17,8 +17,8 @@ from weakseg.stages.sweep_groups import (
     is_seed,
     judge,
 )
-from weakseg.stages.sweep_ledger import FAILED, FINISHED, Point, by_metric
-from weakseg.stages.sweep_page import words_of
+from weakseg.stages.sweeps.ledger import FAILED, FINISHED, Point, by_metric
+from weakseg.stages.sweeps.page import words_of
 
 METRIC = Metric("val/iou", "maximize", None)
 

@@ -14,8 +14,8 @@ import pytest
 
 from weakseg.artifacts.lock import FolderLock
 from weakseg.errors import ArtifactError
-from weakseg.stages.sweep_file import Metric
-from weakseg.stages.sweep_ledger import (
+from weakseg.stages.sweeps.file import Metric
+from weakseg.stages.sweeps.ledger import (
     FAILED,
     FINISHED,
     INTERRUPTED,
@@ -25,8 +25,8 @@ from weakseg.stages.sweep_ledger import (
     Point,
     folder_name,
 )
-from weakseg.stages.sweep_search import GridSearch
-from weakseg.stages.sweep_space import read_parameter
+from weakseg.stages.sweeps.search import GridSearch
+from weakseg.stages.sweeps.space import read_parameter
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from weakseg.stages.sweep_file import Metric
-from weakseg.stages.sweep_search import (
+from weakseg.stages.sweeps.file import Metric
+from weakseg.stages.sweeps.search import (
     BayesSearch,
     GridSearch,
     RandomSearch,
@@ -17,7 +17,7 @@ from weakseg.stages.sweep_search import (
     Seen,
     point_id,
 )
-from weakseg.stages.sweep_space import Parameter, Value, read_parameter
+from weakseg.stages.sweeps.space import Parameter, Value, read_parameter
 from weakseg.targets import ConfigurationError
 
 

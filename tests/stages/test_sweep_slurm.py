@@ -16,8 +16,8 @@ import yaml
 from fake_python import make_fake_python, starts
 
 from weakseg.plans import HardwarePlan, SweepPlan
-from weakseg.stages.sweep import PointsFailed, prepare, run
-from weakseg.stages.sweep_slurm import PointTask, missing
+from weakseg.stages.sweeps.command import PointsFailed, prepare, run
+from weakseg.stages.sweeps.slurm import PointTask, missing
 from weakseg.training import Interrupted
 
 pytest.importorskip("submitit")

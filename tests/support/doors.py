@@ -55,9 +55,9 @@ LIBRARIES = (
     "weakseg.launch",
     "weakseg.stages.audit",
     "weakseg.stages.cams",
-    "weakseg.stages.evaluation",
-    "weakseg.stages.importing",
-    "weakseg.stages.prediction",
+    "weakseg.stages.evaluation.command",
+    "weakseg.stages.importing.command",
+    "weakseg.stages.prediction.command",
     "weakseg.stages.pseudo_masks",
     "weakseg.stages.segmentation",
 )

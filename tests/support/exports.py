@@ -15,7 +15,7 @@ from weakseg.arrays import Instances, Mask
 from weakseg.data.reading import read_instances
 from weakseg.data.truth import read_mask
 from weakseg.plans import ImportPlan
-from weakseg.stages.importing import run
+from weakseg.stages.importing.command import run
 
 HEIGHT, WIDTH = 40, 60
 

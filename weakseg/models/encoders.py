@@ -53,7 +53,10 @@ def check_encoder(name: str) -> None:
         known = [f"{TIMM_PREFIX}{network}" for network in timm.list_models()]
     elif name in known:
         return
-    close = difflib.get_close_matches(name, known, n=4)
+    if timm.is_model(name):
+        close = [f"{TIMM_PREFIX}{name}"]
+    else:
+        close = difflib.get_close_matches(name, known, n=4)
     hint = f"did you mean {' or '.join(close)}?" if close else "write tu- and a timm name"
     raise ValueError(f"segmenter.encoder: there is no encoder {name!r}: {hint}")
 

@@ -18,7 +18,7 @@ class StudyPlan:
         stage2: Settings of every stage-2 run.
         parts: Texts for the rows to refer to.
         rows: Mappings with name, group, stage1, stage2, of, needs, note: see
-            `weakseg.stages.ablation_study.Row`.
+            `weakseg.stages.ablation.study.Row`.
     """
 
     title: str = ""

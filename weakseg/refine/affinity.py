@@ -46,9 +46,10 @@ _NOT_SETTINGS_OF_FIT: Final = {"accelerator", "workers", "checkpoint_seconds", "
 class AffinityStep:
     """Spread sure smoke over what looks like it, as a network learned from sure pixels.
 
-    The step learns first (`weakseg.stages.affinity.learn`): pixels of the training frames that the
-    scores before it are sure of become seeds, and a network learns which nearby cells share a
-    class. It then refines a frame by a random walk of its scores along the affinities.
+    The step learns first (`weakseg.stages.refinement.affinity.learn`): pixels of the training
+    frames that the scores before it are sure of become seeds, and a network learns which nearby
+    cells share a class. It then refines a frame by a random walk of its scores along the
+    affinities.
 
     It cannot invent smoke: a walked score is a mean of the frame's own scores, so none rises above
     the frame's highest, which the classifier's probability has bounded. The walk thins scores out;
@@ -227,7 +228,8 @@ class AffinityStep:
         check_scores(scores, height=height, width=width, source="the step before")
         if self.network is None:
             raise TrainingError(
-                "the step affinity has not learned yet: call weakseg.stages.affinity.learn first"
+                "the step affinity has not learned yet: call "
+                "weakseg.stages.refinement.affinity.learn first"
             )
         smoke: ScoreMap = scores[SMOKE]
         seen = shrink_within(frame, self.max_side)

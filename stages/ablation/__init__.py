@@ -1,0 +1,1 @@
+"""Measure what every step is worth: rows, seeds, units as processes, a table and a page."""

@@ -1,0 +1,1 @@
+"""Write a stage-3 run's model card."""

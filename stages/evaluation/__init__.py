@@ -1,0 +1,1 @@
+"""Measure what a finished run has made against masks."""

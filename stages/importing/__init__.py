@@ -1,0 +1,1 @@
+"""Import what others annotated or released."""

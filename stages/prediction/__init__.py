@@ -1,0 +1,1 @@
+"""Segment new pictures, videos and streams with a finished run."""

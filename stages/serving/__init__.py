@@ -1,0 +1,1 @@
+"""Show a finished run in a browser, and answer requests with it."""

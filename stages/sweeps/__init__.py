@@ -1,0 +1,1 @@
+"""Run sweeps without a server, and tell what they found."""
