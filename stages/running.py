@@ -212,11 +212,13 @@ def run_watched(call: Callable[[], T], *, stop: StopFlag, terminal: Terminal) ->
         try:
             while not stop.is_set and not future.done():
                 wait([future], timeout=POLL_SECONDS)
+            if stop.is_set:
+                terminal.stop()
+            wait([future])
         except BaseException:
+            # A second Ctrl-C among others, while commands save their state.
             terminal.kill()
             raise
-        if stop.is_set:
-            terminal.stop()
     if stop.is_set and future.exception() is not None:
         raise Interrupted(
             f"stopped by {stop.reason}: run the same command again to go on from there"

@@ -128,13 +128,14 @@ def make_points(sweep: Sweep, *, jobs: int, stop: StopFlag, count: int | None = 
                         took.append(point.seconds)
                     _tell_point(sweep, point, collect(sweep, at_end=False), took, jobs)
                     is_open = True
+            if stop.is_set:
+                terminal.stop()
+            wait(running)
         except BaseException:
-            # Those under way are interrupted, not failed.
+            # A second Ctrl-C among others. Those under way are interrupted, not failed.
             stop.set("an error")
             terminal.kill()
             raise
-        if stop.is_set:
-            terminal.stop()
     if stop.is_set:
         progress = collect(sweep)
         raise Interrupted(

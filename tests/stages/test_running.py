@@ -110,3 +110,36 @@ def test_kill_reaches_the_helpers_of_a_command_too(
     thread.join(timeout=10)
     assert codes == [-9]
     assert ends_within(int((tmp_path / "log").read_text()), seconds=10)
+
+
+DEAF = """
+import sys
+from pathlib import Path
+from weakseg.stages import running
+from weakseg.stages.running import Step, Terminal, run_steps, run_watched
+from weakseg.training import StopFlag
+DEAF = "trap : TERM; echo $$; while :; do sleep 1; done"
+running.command_of = lambda step: ["/bin/sh", "-c", DEAF]
+terminal, log_file = Terminal({}), Path(sys.argv[1])
+steps = [Step("stage1", "stage1", ())]
+with StopFlag() as stop:
+    run_watched(lambda: run_steps(steps, log_file, terminal.run), stop=stop, terminal=terminal)
+"""
+
+
+def test_second_ctrl_c_does_not_wait_for_a_command_that_does_not_end(tmp_path: Path) -> None:
+    told = tmp_path / "log"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", DEAF, str(told)], stderr=subprocess.PIPE, text=True
+    )
+    while not told.exists() or len(told.read_text().split()) < 5:
+        assert parent.poll() is None
+        time.sleep(0.02)
+    child = int(told.read_text().split()[-1])
+    parent.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        parent.wait(timeout=2)
+    parent.send_signal(signal.SIGINT)
+    _, error = parent.communicate(timeout=10)
+    assert "KeyboardInterrupt" in error
+    assert ends_within(child, seconds=10)
