@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from weakseg.errors import WeaksegError
+from weakseg.quoting import typed
 from weakseg.training import Interrupted, StopFlag
 
 POLL_SECONDS: Final = 0.2
@@ -61,7 +61,7 @@ class Step:
     @property
     def line(self) -> str:
         """As it is typed."""
-        return shlex.join(["python", "-m", f"weakseg.{self.command}", *self.words])
+        return typed(["python", "-m", f"weakseg.{self.command}", *self.words])
 
 
 def command_of(step: Step) -> list[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Final
 
 _UNQUOTED: Final = re.compile(r"[\w./:@%+-]*", re.ASCII)
+_SPECIAL: Final = frozenset('"$`\\!')
 _FLAGS_WITH_A_VALUE: Final = frozenset(
     {"--cfg", "-c", "--package", "-p", "--info", "-i", "--config-path", "-cp", "--config-name"}
     | {"-cn", "--config-dir", "-cd"}
@@ -34,6 +36,14 @@ def unquoted(value: str) -> str:
         return value
     inside = re.sub(r"(\\+)'", lambda found: "\\" * (len(found[1]) // 2) + "'", value[1:-1])
     return re.sub(r"\\+$", lambda found: "\\" * (len(found[0]) // 2), inside)
+
+
+def typed(words: Sequence[str]) -> str:
+    """Join words to a line for a shell; what Hydra has in quotes goes into double ones."""
+    return " ".join(
+        f'"{word}"' if "'" in word and not _SPECIAL.intersection(word) else shlex.quote(word)
+        for word in words
+    )
 
 
 def gathered(words: Sequence[str], prefixes: Container[str]) -> list[str]:

@@ -108,6 +108,40 @@ def group_points(points: Sequence[Point]) -> list[Group]:
     return groups
 
 
+def merged_by(points: Sequence[Point], setting: str) -> list[Group]:
+    """Merge points that share a setting's value, everything else being equal.
+
+    What the other settings and seeds make is averaged by seed, over those of their combinations
+    that every value of the setting has a finished point for: no value gains by easier company.
+
+    Args:
+        points: Of a sweep.
+        setting: Name of a parameter.
+
+    Returns:
+        A group a value; none where no combination is complete.
+    """
+    known = [
+        one
+        for one in points
+        if one.status == FINISHED and one.metric is not None and setting in one.parameters
+    ]
+    values = {str(one.parameters[setting]): one.parameters[setting] for one in known}
+    company: dict[tuple[str, ...], dict[str, Point]] = {}
+    for one in known:
+        others = [f"{key}={value}" for key, value in one.parameters.items() if key != setting]
+        company.setdefault(tuple(sorted(others)), {})[str(one.parameters[setting])] = one
+    complete = [row for row in company.values() if len(row) == len(values)]
+    groups = []
+    for text, value in values.items() if complete else ():
+        by_seed: dict[str, list[float]] = {}
+        for row in complete:
+            by_seed.setdefault(_seed_of(row[text]), []).append(float(row[text].metric or 0.0))
+        means = {seed: float(np.mean(own)) for seed, own in by_seed.items()}
+        groups.append(Group({setting: value}, tuple(r[text].number for r in complete), means))
+    return groups
+
+
 def judge(groups: Sequence[Group], sign: float) -> Verdict | None:
     """Set the best group against the next; None before anything is finished.
 

@@ -26,9 +26,10 @@ from weakseg.report import overlay
 from weakseg.report.pictures import data_uri
 from weakseg.report.sweep import SweepData, sweep_page
 from weakseg.stages.scores import THRESHOLD
-from weakseg.stages.sweeps.file import Metric, SweepFile
+from weakseg.stages.sweeps.file import SweepFile
 from weakseg.stages.sweeps.groups import Verdict, group_points, importance, judge
 from weakseg.stages.sweeps.ledger import FINISHED, Point
+from weakseg.stages.sweeps.verdicts import words_by_setting, words_of
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ def write_sweep_page(output: Path, file: SweepFile, points: Sequence[Point], tot
             }
             for one in groups
         ],
+        by_setting=words_by_setting(points, metric),
         importance=importance(points) if metric is not None else {},
         points=[_told(point) for point in points],
         curves=_all_curves(output, points),
@@ -72,36 +74,6 @@ def write_sweep_page(output: Path, file: SweepFile, points: Sequence[Point], tot
     path = output / PAGE
     write_text(path, sweep_page(data))
     return path
-
-
-def words_of(verdict: Verdict | None, metric: Metric | None) -> str:
-    """Say which settings are best, and whether by more than seeds make."""
-    if metric is None:
-        return "The sweep file names no metric, so no point is better than another here."
-    if verdict is None:
-        return f"No finished point has the metric {metric.name} yet."
-    best = verdict.best
-    spread = f" ± {best.spread:.4f} (standard deviation)" if math.isfinite(best.spread) else ""
-    seeds = f"{len(best.values)} seed{'s' if len(best.values) != 1 else ''}"
-    told = f"Best {metric.name}: {best.name}, {best.mean:.4f}{spread} over {seeds}."
-    if verdict.other is None:
-        return told
-    size = abs(verdict.difference)
-    told += f" It is {size:.4f} {'above' if verdict.difference > 0 else 'below'} the next, "
-    return f"{told}{verdict.other.name} ({verdict.other.mean:.4f}): {_weighed(verdict)}"
-
-
-def _weighed(verdict: Verdict) -> str:
-    """Say whether the difference is more than what seeds make."""
-    if not math.isfinite(verdict.half_width):
-        return "with one seed, nobody knows whether that is more than chance; run three."
-    if verdict.is_contradicted:
-        return "on the seeds that both have the other is better, so wait for the missing ones."
-    how = "seed by seed" if verdict.is_paired else "seeds of their own"
-    interval = f"95 % interval of the difference ± {verdict.half_width:.4f}, {how}"
-    if verdict.is_clear:
-        return f"more than seeds alone make ({interval})."
-    return f"no more than seeds alone make ({interval}), so take the simpler one."
 
 
 def _status(

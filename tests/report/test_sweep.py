@@ -97,6 +97,8 @@ def test_a_sweep_is_sorted_filtered_and_chosen_from(written: Any, count: int) ->
         assert shown.inner_text("#commands").endswith("refine=crf seed=0")
         assert shown.locator("#curves path.curve").count() == 1
         assert shown.locator("#pictures img").count() == 2, "the frame, and the chosen point's"
+        heads = shown.locator("#pictures th").all_inner_texts()
+        assert heads[1].split("\n") == ["1: 0.4010", "refine=crf", "seed=0"]
         assert shown.locator("#parallel path.chosen").count() == 1
         shown.fill("#filter", "")
         shown.click("#none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -16,9 +17,10 @@ from weakseg.stages.sweeps.groups import (
     importance,
     is_seed,
     judge,
+    merged_by,
 )
 from weakseg.stages.sweeps.ledger import FAILED, FINISHED, Point, by_metric
-from weakseg.stages.sweeps.page import words_of
+from weakseg.stages.sweeps.verdicts import words_by_setting, words_of
 
 METRIC = Metric("val/iou", "maximize", None)
 
@@ -73,6 +75,40 @@ def test_the_best_is_set_against_the_next_seed_by_seed() -> None:
     assert less.difference == pytest.approx(-0.051)
 
 
+def test_each_setting_is_judged_with_everything_else_equal() -> None:
+    gains = {"none": 0.0, "crf": 0.1, "sam": 0.02}
+    points = [
+        point(k, 0.3 + gains[refine] + 0.1 * seed + 0.001 * k, refine=refine, rule=rule, seed=seed)
+        for k, (refine, rule, seed) in enumerate(
+            itertools.product(gains, ("otsu", "size"), (0, 1, 2))
+        )
+    ]
+    # sam lacks the worst seed of one rule: no value is to gain by that.
+    points = [
+        one for one in points if one.parameters != {"refine": "sam", "rule": "size", "seed": 0}
+    ]
+    none, crf, sam = merged_by(points, "refine")
+    assert [one.name for one in (none, crf, sam)] == ["refine=none", "refine=crf", "refine=sam"]
+    whole = {
+        (p.parameters["refine"], p.parameters["rule"], p.parameters["seed"]): p for p in points
+    }
+    for one, refine in ((none, "none"), (sam, "sam")):
+        assert one.values["0"] == whole[refine, "otsu", 0].metric
+        expected = [whole[refine, rule, 1].metric for rule in ("otsu", "size")]
+        assert one.values["1"] == pytest.approx(np.mean(expected))
+    first, second = words_by_setting(points, METRIC)
+    assert first.startswith("refine=crf (0.5")
+    assert "above refine=sam" in first and "more than seeds alone make" in first
+    assert second.startswith("rule=size") and "above rule=otsu" in second
+    # One setting: the verdict says it. Drawn at random: nothing else is equal.
+    assert words_by_setting([p for p in points if p.parameters["rule"] == "otsu"][:0], METRIC) == []
+    assert (
+        words_by_setting([point(0, 0.3, refine="none"), point(1, 0.4, refine="crf")], METRIC) == []
+    )
+    drawn = [point(k, 0.3 + 0.1 * k, refine=name, lr=0.1 * k) for k, name in enumerate(gains)]
+    assert merged_by(drawn, "refine") == [] and words_by_setting(drawn, METRIC) == []
+
+
 def test_chance_is_called_chance() -> None:
     values = {"a": (0.30, 0.36, 0.33), "b": (0.34, 0.31, 0.33)}
     points = [
@@ -84,6 +120,9 @@ def test_chance_is_called_chance() -> None:
     verdict = judge(group_points(points), 1.0)
     assert verdict is not None and not verdict.is_clear
     assert "no more than seeds alone make" in words_of(verdict, METRIC)
+    few = judge(group_points([one for one in points if one.parameters["seed"] != 2]), 1.0)
+    assert few is not None
+    assert "two seeds are too few to say whether that is chance" in words_of(few, METRIC)
 
 
 def test_little_is_said_of_little() -> None:

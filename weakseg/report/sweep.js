@@ -31,6 +31,11 @@
     if (key.startsWith("p:")) return point.parameters[key.slice(2)];
     return point.figures[key.slice(2)];
   }
+  // Names of settings without what all of them begin with, up to a dot.
+  const seed = (name) => /(^|\.)seed$/.test(name);
+  const settings = parameters.filter((name) => !seed(name));
+  const start = settings.length ? settings[0].slice(0, settings[0].lastIndexOf(".") + 1) : "";
+  const brief = (name) => (settings.every((one) => one.startsWith(start)) && name.startsWith(start) ? name.slice(start.length) : name);
   const labelOf = (key) => (key === "metric" ? data.metric || "metric" : key === "number" ? "point" : key.replace(/^[pf]:/, ""));
   const known = (value) => value !== null && value !== undefined;
   function compare(a, b) {
@@ -90,7 +95,7 @@
       const row = make("tr", { class: `point${chosen.has(p.number) ? " chosen" : ""}`, "data-number": p.number, tabindex: 0 });
       for (const key of keys()) {
         const value = valueOf(p, key);
-        row.append(make("td", typeof value === "number" ? { class: "number" } : {}, key === "status" && p.why ? `${p.status}: ${p.why}` : shown(value)));
+        row.append(make("td", typeof value === "number" ? { class: "number" } : {}, key === "status" && p.why ? `${p.status}: ${p.why}` : key === "seconds" && value >= 10 ? String(Math.round(value)) : shown(value)));
       }
       const choose = () => { chosen.has(p.number) ? chosen.delete(p.number) : chosen.add(p.number); refilter(); };
       row.addEventListener("click", choose);
@@ -218,7 +223,11 @@
     const known = asked.filter((p) => data.pictures.of[p.number]).slice(0, MOST_PICTURED);
     const table = make("table"), head = make("tr");
     head.append(make("th", {}, "frame"));
-    known.forEach((p) => head.append(make("th", {}, `${p.number}: ${p.name} (${shown(p.metric)})`)));
+    for (const p of known) {
+      const cell = make("th", { title: p.name }, `${p.number}: ${shown(p.metric)}`);
+      for (const name of parameters) if (name in p.parameters) cell.append(make("div", { class: "quiet" }, `${brief(name)}=${p.parameters[name]}`));
+      head.append(cell);
+    }
     table.append(head);
     frames.forEach((frame, i) => {
       const row = make("tr"), first = make("td");

@@ -21,6 +21,7 @@ class SweepData:
         sign: 1 if more of it is better, -1 if less is.
         groups: Of points that differ in their seed alone: name, parameters, points, mean, spread,
             half_width, seeds.
+        by_setting: What is best of each setting, a sentence each.
         importance: Parameter -> share of the metric's variance that it explains, in [0, 1]; None
             where there are too few points to say.
         points: Number, name, parameters, status, seconds, metric, figures, run, command, why.
@@ -36,6 +37,7 @@ class SweepData:
     groups: Sequence[Mapping[str, Any]]
     importance: Mapping[str, float | None]
     points: Sequence[Mapping[str, Any]]
+    by_setting: Sequence[str] = ()
     curves: Mapping[str, Any] = field(default_factory=dict)
     pictures: Mapping[str, Any] = field(default_factory=dict)
 
