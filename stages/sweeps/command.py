@@ -118,7 +118,8 @@ def _tell_commands(sweep: Sweep) -> Path:
 
 
 def _log_start(sweep: Sweep) -> None:
-    points = sweep.ledger.statuses()
+    known = sweep.ledger.statuses()
+    points = [one for one in known if sweep.search.includes(one.parameters)]
     told = {status: sum(one.status == status for one in points) for status in (FINISHED, FAILED)}
     log.info(
         "%s: %d points by %s, %d of them finished before%s",

@@ -86,14 +86,16 @@ def test_every_point_is_made_and_told(tmp_path: Path, fake: Path) -> None:
 
 
 def test_finished_sweep_starts_nothing_and_a_grown_one_only_what_is_new(
-    tmp_path: Path, fake: Path
+    tmp_path: Path, fake: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     sweep(write(tmp_path))
     sweep(write(tmp_path))
     assert len(starts(fake)) == 6
     parameters = {"cam": {"values": ["bad", "good"]}, "seed": {"values": [3, 2, 1]}}
     output = sweep(write(tmp_path, parameters=parameters))
     assert starts(fake)[6:] == ["cam=bad,seed=3", "cam=good,seed=3"]
+    assert "6 points by grid, 4 of them finished before" in caplog.text
     # Seed 0 is no longer asked for.
     assert {point["seed"] for point in told(output)["points"]} == {1, 2, 3}
 
