@@ -62,4 +62,4 @@ def _weighed(verdict: Verdict) -> str:
         return f"more than seeds alone make ({interval})."
     if verdict.other is not None and min(map(len, (verdict.best.values, verdict.other.values))) < 3:
         return f"two seeds are too few to say whether that is chance ({interval}); run three."
-    return f"no more than seeds alone make ({interval}), so take the simpler one."
+    return f"no more than seeds alone could make ({interval}), so take the simpler one."

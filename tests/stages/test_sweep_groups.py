@@ -119,7 +119,7 @@ def test_chance_is_called_chance() -> None:
     ]
     verdict = judge(group_points(points), 1.0)
     assert verdict is not None and not verdict.is_clear
-    assert "no more than seeds alone make" in words_of(verdict, METRIC)
+    assert "no more than seeds alone could make" in words_of(verdict, METRIC)
     few = judge(group_points([one for one in points if one.parameters["seed"] != 2]), 1.0)
     assert few is not None
     assert "two seeds are too few to say whether that is chance" in words_of(few, METRIC)
