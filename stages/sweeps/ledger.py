@@ -47,7 +47,7 @@ class Point:
         attempts: How often its command was started.
         started: When it was last started, ISO 8601 in UTC.
         finished: When it was finished.
-        seconds: All starts that came to an end took, together.
+        seconds: All starts took, together; a killed one, until its command last said something.
         metric: What the sweep looks for, as the run measured it.
         figures: The run's summary: name -> number or word.
         why: What went wrong, of a failed point: the last line its command said.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import logging
 import time
 from collections.abc import Mapping
@@ -159,6 +160,7 @@ def make_point(sweep: Sweep, claim: Claim, terminal: Terminal, stop: StopFlag) -
         version=installed_version(),
         git_commit=source_commit(),
     )
+    past = before.seconds + _seconds_of_killed(before, sweep.ledger.log_file(before))
     started = time.monotonic()
     try:
         sweep.ledger.write(point)
@@ -175,12 +177,20 @@ def make_point(sweep: Sweep, claim: Claim, terminal: Terminal, stop: StopFlag) -
         except (WeaksegError, OSError) as error:
             status = INTERRUPTED if stop.is_set else FAILED
             point = dataclasses.replace(point, status=status, why=str(error))
-        seconds = before.seconds + time.monotonic() - started
+        seconds = past + time.monotonic() - started
         point = dataclasses.replace(point, seconds=round(seconds, 3))
         sweep.ledger.write(point)
     finally:
         claim.release()
     return point
+
+
+def _seconds_of_killed(point: Point, log_file: Path) -> float:
+    """Say how long a start took that was killed before it could say so; 0 after any other."""
+    if point.status != RUNNING or not log_file.exists():
+        return 0.0
+    began = datetime.datetime.fromisoformat(point.started).timestamp()
+    return max(0.0, log_file.stat().st_mtime - began)
 
 
 def collect(sweep: Sweep, *, at_end: bool = True) -> Progress:

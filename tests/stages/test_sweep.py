@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import json
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -131,6 +133,22 @@ def test_killed_twice_by_kill_9_nothing_is_repeated_or_lost(
     attempts = {point["name"]: point["attempts"] for point in record["points"]}
     assert all(1 <= count[name] <= attempts[name] <= 3 for name in attempts)
     assert sum(attempts.values()) <= 6 + 2 * 2
+
+
+def test_start_that_was_killed_counts_until_its_command_last_spoke(
+    tmp_path: Path, fake: Path
+) -> None:
+    output = sweep(write(tmp_path))
+    record = next(output.glob("ledger/*/point.json"))
+    began = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    killed = {"status": "running", "started": began.isoformat(), "seconds": 5.0}
+    record.write_text(json.dumps(json.loads(record.read_text()) | killed))
+    spoke = began.timestamp() + 60
+    os.utime(record.with_name("log.txt"), (spoke, spoke))
+    sweep(write(tmp_path))
+    again = json.loads(record.read_text())
+    assert again["status"] == "finished"
+    assert 65 < again["seconds"] < 65 + 60
 
 
 def test_failed_point_stops_no_other_is_told_and_made_again_on_request(
