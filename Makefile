@@ -11,8 +11,7 @@ BIN := $(VENV)/bin
 PACKAGES := $(VENV)/.packages-installed
 CORE := $(VENV)/.core-built
 CORE_SOURCES := $(shell find csrc -type f -not -path '*/tests/*' 2>/dev/null)
-# The installation lists the packages there are: a new one has to be told to it.
-PYTHON_PACKAGES := $(shell find weakseg stages conf -name __init__.py 2>/dev/null)
+MODULES := $(VENV)/.modules
 CMAKE_NINJA := -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja --log-level=WARNING
 # New memory is filled with NaN, so that a number read before it is written shows.
 SANITIZER_OPTIONS := ASAN_OPTIONS=malloc_fill_byte=255:max_malloc_fill_size=1000000000 UBSAN_OPTIONS=print_stacktrace=1
@@ -104,7 +103,14 @@ $(PACKAGES): requirements.lock
 	    || { grep -v '^WARNING' $(VENV)/pip-errors.txt | tail -n 15 >&2; echo "The packages could not be installed; pip says why above." >&2; exit 1; }
 	@touch $@
 
-$(CORE): $(PACKAGES) pyproject.toml $(CORE_SOURCES) $(PYTHON_PACKAGES)
+# The installation lists the modules there are: it has to be told of a new or moved one.
+$(MODULES): FORCE | $(PACKAGES)
+	@find weakseg stages conf -name '*.py' | sort | cmp -s - $@ \
+	    || find weakseg stages conf -name '*.py' | sort > $@
+
+FORCE:
+
+$(CORE): $(PACKAGES) pyproject.toml $(CORE_SOURCES) $(MODULES)
 	@echo "Building the C++ core"
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install -q -q --no-build-isolation --no-deps -e .
 	@touch $@

@@ -25,8 +25,8 @@ from weakseg.data.video import VideoFrame, write_video
 from weakseg.models import TiledInference
 from weakseg.plans import PredictPlan
 from weakseg.stages.prediction.alarms import AlarmList
-from weakseg.stages.prediction.predictor import Predictor, load_predictor
 from weakseg.stages.prediction.video import VideoWork, predict_video
+from weakseg.stages.predictor import Predictor, load_predictor
 from weakseg.training import StopFlag
 
 RATE = 30

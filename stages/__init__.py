@@ -1,1 +1,1 @@
-"""Hold the recipes of the three stages, named by what they make."""
+"""Hold the recipes of the three stages and of the commands around them."""

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from weakseg.artifacts import ArtifactError, fingerprint, plain, read_json
+from weakseg.artifacts.figures import flat
 from weakseg.artifacts.lock import FolderLock
 from weakseg.artifacts.manifest import installed_version
 from weakseg.plans import ChainPlan
 from weakseg.quoting import quoted, unquoted
 from weakseg.report import Report, Table, write_report
 from weakseg.stages.running import POLL_SECONDS, Step, Terminal, run_steps, run_watched
-from weakseg.stages.sweeps.results import flat
 from weakseg.stages.work import Work, at_work
 from weakseg.targets import ConfigurationError
 from weakseg.training import Interrupted

@@ -25,8 +25,8 @@ from weakseg.stages.evidence import check_ensemble, ensemble_inputs
 from weakseg.stages.pages.pseudo_masks import overlay_sheet, pseudo_masks_page
 from weakseg.stages.refinement.consistency import initial_weights, student_cams, student_figures
 from weakseg.stages.refinement.cutting import choose_threshold, cut_masks
+from weakseg.stages.refinement.frames import refine_frames, write_stand_ins
 from weakseg.stages.refinement.looking import Looker, check_looks, method_of
-from weakseg.stages.refinement.refining import refine_frames, write_stand_ins
 from weakseg.stages.refinement.self_training import starting_weights, train_rounds
 from weakseg.stages.scores import THRESHOLD, mask_path
 from weakseg.stages.showing import show

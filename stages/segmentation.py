@@ -16,20 +16,17 @@ from weakseg.artifacts import (
     RunFolder,
     load_run,
     read_scores,
-    write_frames,
     write_json,
     write_scores,
 )
 from weakseg.checks import check_one_of
 from weakseg.data import Frame, read_frame
 from weakseg.labels import SMOKE
-from weakseg.metrics import auroc
 from weakseg.models import SegmentationModel, TiledInference, save_weights
 from weakseg.plans import Stage3Plan
 from weakseg.refine import EvidenceStatistics, ThresholdChoice
 from weakseg.stages.doubt import noise_of
 from weakseg.stages.evaluation.measuring import (
-    Evaluation,
     evaluate_split,
     iou_against_masks,
     oracle_threshold,
@@ -38,6 +35,7 @@ from weakseg.stages.instances import INSTANCES, write_instances
 from weakseg.stages.learning import fit_segmenter, validate_by_labels
 from weakseg.stages.pages.segmentation import segmentation_page
 from weakseg.stages.scores import THRESHOLD, frame_score, score_path
+from weakseg.stages.segmentation_summary import frame_rows, summarise
 from weakseg.stages.segmenters import (
     INFERENCE,
     SEGMENTER,
@@ -94,7 +92,7 @@ def run(plan: Stage3Plan, config: Mapping[str, Any]) -> Path:
             predict_frames(plan.inference, segmenter.to(device).eval(), held_out, work)
             choice = choose_threshold(plan, frames, work.run)
             # Before measuring, which reads them: a run that goes on has them already.
-            rows = _rows(held_out, work.run, choice.threshold)
+            rows = frame_rows(held_out, work.run, choice.threshold)
             test = evaluate_split(work.run, frames, plan.test_split, choice.threshold)
             summary = summarise(rows, choice, plan, test) | describe(plan, teaching, work.run)
             summary |= write_instances(
@@ -251,49 +249,6 @@ def choose_threshold(plan: Stage3Plan, frames: Sequence[Frame], run: RunFolder) 
 
 def _cut(run: RunFolder, frame_id: str, threshold: float) -> Mask:
     return (read_scores(score_path(run, frame_id)) >= threshold).astype(np.uint8)
-
-
-def _rows(frames: Sequence[Frame], run: RunFolder, threshold: float) -> list[dict[str, str]]:
-    rows = []
-    for frame in frames:
-        scores = read_scores(score_path(run, frame.id))
-        rows.append(
-            {
-                "id": frame.id,
-                "path": str(frame.path),
-                "label": str(frame.label),
-                "scene": frame.scene,
-                "split": frame.split,
-                "sequence": frame.sequence,
-                "probability": f"{frame_score(scores):.6f}",
-                "smoke_share": f"{float((scores >= threshold).mean()):.6f}",
-            }
-        )
-    write_frames(run.frames_csv, rows)
-    return rows
-
-
-def summarise(
-    rows: Sequence[Mapping[str, str]],
-    choice: ThresholdChoice,
-    plan: Stage3Plan,
-    test: Evaluation | None,
-) -> dict[str, Any]:
-    """Gather the figures of the run; each says by which selection."""
-    figures: dict[str, Any] = {
-        "selection": plan.selection,
-        "threshold": choice.threshold,
-        "threshold_rule": choice.rule,
-    }
-    for split in ("val", plan.test_split):
-        chosen = [row for row in rows if row["split"] == split]
-        labels = np.array([int(row["label"]) for row in chosen])
-        if set(labels.tolist()) == {0, 1}:
-            scores = np.array([float(row["probability"]) for row in chosen])
-            figures[f"{split}/auroc"] = auroc(labels, scores)
-    if test is not None:
-        figures |= {f"{plan.test_split}/{key}": value for key, value in test.figures.items()}
-    return figures
 
 
 def _tell(run: RunFolder, summary: Mapping[str, Any], split: str) -> None:

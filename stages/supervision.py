@@ -31,12 +31,12 @@ from weakseg.data import (
     sha256_of,
 )
 from weakseg.data.labelling import labelled_first
+from weakseg.data.mask_names import masks_by_name
 from weakseg.data.threads import map_threads
 from weakseg.data.truth import instances_of, masks_of, read_mask
 from weakseg.errors import DataError
 from weakseg.labels import SMOKE
 from weakseg.plans import Stage3Plan, SupervisionPlan
-from weakseg.stages.ablation.frames import masks_by_name
 from weakseg.stages.doubt import check_doubts, doubt
 from weakseg.stages.scores import mask_path
 from weakseg.stages.work import Work, find_run, frames_of

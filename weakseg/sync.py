@@ -8,7 +8,7 @@ from weakseg.plans import SyncPlan
 
 def main() -> None:
     """Run the command as its line says."""
-    launch("sync", SyncPlan, "weakseg.stages.sweeps.syncing:run")
+    launch("sync", SyncPlan, "weakseg.stages.syncing:run")
 
 
 if __name__ == "__main__":

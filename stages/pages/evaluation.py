@@ -10,7 +10,7 @@ from weakseg.arrays import Mask
 from weakseg.artifacts import FinishedRun, read_json
 from weakseg.data import Frame
 from weakseg.report import Mark, Report, write_report
-from weakseg.stages.cards.card import MODEL_CARD
+from weakseg.stages.cards.writing import MODEL_CARD
 from weakseg.stages.evaluation.measuring import Evaluation
 from weakseg.stages.evaluation.rules import rule_tables
 from weakseg.stages.pages.panels import evaluation_cards, figures_table, judged_panels, no_alarms

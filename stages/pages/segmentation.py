@@ -21,7 +21,7 @@ from weakseg.refine import (
     ThresholdRule,
 )
 from weakseg.report import Card, Mark, Report, write_report
-from weakseg.stages.cards.card import MODEL_CARD, write_model_card
+from weakseg.stages.cards.writing import MODEL_CARD, write_model_card
 from weakseg.stages.evaluation.measuring import Evaluation
 from weakseg.stages.evaluation.rules import by_rule, rule_tables
 from weakseg.stages.instances import INSTANCES, SHEET

@@ -19,10 +19,10 @@ from weakseg.errors import DataError
 from weakseg.plans import PredictPlan
 from weakseg.report import overlay
 from weakseg.stages.prediction.alarms import AlarmList
-from weakseg.stages.prediction.predictor import Prediction, load_predictor
 from weakseg.stages.prediction.rows import TABLE, RowFiles, rounded
 from weakseg.stages.prediction.settings import claim, settings_of
 from weakseg.stages.prediction.video import VideoWork, predict_stream, predict_video
+from weakseg.stages.predictor import Prediction, load_predictor
 from weakseg.training import Interrupted, StopFlag, track
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from weakseg.artifacts import ArtifactError, differences, read_json, write_json
 from weakseg.data.containers import is_url
 from weakseg.plans import PredictPlan
 from weakseg.stages.prediction.alarms import ALARMS
-from weakseg.stages.prediction.predictor import Predictor
 from weakseg.stages.prediction.rows import LINES, TABLE
+from weakseg.stages.predictor import Predictor
 
 SETTINGS: Final = "predict.json"
 

@@ -18,10 +18,10 @@ from weakseg.data.video import VideoFrame, VideoWriter, read_video
 from weakseg.errors import DataError
 from weakseg.plans import PredictPlan
 from weakseg.stages.prediction.alarms import AlarmList
-from weakseg.stages.prediction.predictor import Predictor
 from weakseg.stages.prediction.settings import settings_of
 from weakseg.stages.prediction.video_overlay import OVERLAY, draw, write_overlays
 from weakseg.stages.prediction.video_record import VideoRecord
+from weakseg.stages.predictor import Predictor
 from weakseg.training import StopFlag, track
 
 log = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from weakseg.data.video import VideoFrame
 from weakseg.plans import PredictPlan
 from weakseg.report import overlay
 from weakseg.stages.prediction.alarms import Alarm, AlarmList, AlarmWatch, Moment
-from weakseg.stages.prediction.predictor import Predictor
 from weakseg.stages.prediction.rows import RowFiles, rounded
+from weakseg.stages.predictor import Predictor
 
 COLUMNS: Final = ("frame", "seconds", "smoke_probability", "smoke_share", "alarm")
 SMOOTHING: Final = "smoothing.npz"

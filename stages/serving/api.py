@@ -30,7 +30,7 @@ from weakseg.data import read_frame
 from weakseg.errors import DataError, MissingExtraError
 from weakseg.plans import ServePlan
 from weakseg.report import overlay
-from weakseg.stages.prediction.predictor import Prediction, Predictor, load_predictor
+from weakseg.stages.predictor import Prediction, Predictor, load_predictor
 from weakseg.stages.serving.ports import listen
 
 try:

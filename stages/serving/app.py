@@ -14,7 +14,7 @@ from weakseg.data import read_frame
 from weakseg.errors import MissingExtraError, WeaksegError
 from weakseg.plans import AppPlan
 from weakseg.report import overlay
-from weakseg.stages.prediction.predictor import Prediction, Predictor, load_predictor
+from weakseg.stages.predictor import Prediction, Predictor, load_predictor
 from weakseg.stages.serving.corrections import LabelFolder
 from weakseg.stages.serving.ports import listen
 from weakseg.stages.serving.viewing import (

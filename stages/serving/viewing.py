@@ -12,7 +12,7 @@ from weakseg.arrays import FrameArray, Mask
 from weakseg.data.video import read_video
 from weakseg.labels import SMOKE
 from weakseg.report import heatmap, overlay
-from weakseg.stages.prediction.predictor import Prediction, Predictor
+from weakseg.stages.predictor import Prediction, Predictor
 
 ADD, TAKE_AWAY = "rgba(216, 27, 96, 0.6)", "rgba(30, 136, 229, 0.6)"
 """The brushes that correct a mask: smoke that is missing, smoke that is none."""

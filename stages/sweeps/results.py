@@ -30,6 +30,7 @@ from typing import Any, Final
 import yaml
 
 from weakseg.artifacts import Manifest, plain, read_json, write_json, write_text
+from weakseg.artifacts.figures import flat
 from weakseg.artifacts.finished import SWEEP
 from weakseg.artifacts.manifest import COMPLETE, installed_version, now, source_commit
 from weakseg.errors import ArtifactError
@@ -82,17 +83,6 @@ def figures_of(run: Path) -> dict[str, Any]:
     if status != COMPLETE:
         raise ArtifactError(f"{run} is {status}, though its command ended well")
     return flat(read_json(run / "summary.json"))
-
-
-def flat(figures: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Join nested names by `/`; what is neither number nor word is left out."""
-    found: dict[str, Any] = {}
-    for key, value in figures.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}/")
-        elif value is None or isinstance(value, bool | int | float | str):
-            found[f"{prefix}{key}"] = value
-    return found
 
 
 def best_of(points: Sequence[Point], metric: Metric | None) -> Point | None:

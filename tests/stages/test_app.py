@@ -23,7 +23,7 @@ from weakseg.data import IndexSource, read_frame
 from weakseg.data.truth import load_masks, read_mask
 from weakseg.errors import ArtifactError, DataError
 from weakseg.plans import AppPlan
-from weakseg.stages.prediction.predictor import load_predictor
+from weakseg.stages.predictor import load_predictor
 from weakseg.stages.serving.corrections import LabelFolder
 from weakseg.stages.serving.ports import listen
 from weakseg.stages.serving.viewing import repainted, watch

@@ -24,10 +24,10 @@ from weakseg.plans import AlarmPlan, PredictPlan, SmoothingPlan
 from weakseg.stages.prediction import video as stage
 from weakseg.stages.prediction.alarms import AlarmList
 from weakseg.stages.prediction.command import check_names, find_sources
-from weakseg.stages.prediction.predictor import Predictor
 from weakseg.stages.prediction.rows import RowFiles
 from weakseg.stages.prediction.settings import claim, settings_of
 from weakseg.stages.prediction.video_record import Smoother
+from weakseg.stages.predictor import Predictor
 from weakseg.training import StopFlag
 
 pytest.importorskip("av")

@@ -29,8 +29,8 @@ from weakseg.refine import Background, DenseCrf, FrameContext, MultiScale, Step
 from weakseg.refine.step import scores_of_smoke
 from weakseg.stages.evidence import check_ensemble, ensemble_inputs
 from weakseg.stages.refinement import tally as tallies
+from weakseg.stages.refinement.frames import LEARNT, phases_of, refine_frames, write_stand_ins
 from weakseg.stages.refinement.looking import Looker, check_looks
-from weakseg.stages.refinement.refining import LEARNT, phases_of, refine_frames, write_stand_ins
 from weakseg.stages.refinement.tally import QUARANTINE, Tally
 from weakseg.stages.scores import SPEED, mask_path, score_path
 from weakseg.stages.work import Work, frames_of

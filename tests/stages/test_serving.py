@@ -21,7 +21,7 @@ from PIL import Image
 from weakseg import __version__
 from weakseg.data import read_frame
 from weakseg.errors import ArtifactError
-from weakseg.stages.prediction.predictor import Prediction, Predictor, load_predictor
+from weakseg.stages.predictor import Prediction, Predictor, load_predictor
 from weakseg.stages.serving.ports import listen
 
 pytest.importorskip("fastapi", reason="needs the extra [serve]")

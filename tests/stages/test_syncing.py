@@ -15,8 +15,8 @@ import pytest
 from weakseg.artifacts.lock import FolderLock
 from weakseg.errors import ArtifactError
 from weakseg.plans import SyncPlan
-from weakseg.stages.sweeps import syncing
-from weakseg.stages.sweeps.syncing import SyncFailed, offline_runs, require_server, run
+from weakseg.stages import syncing
+from weakseg.stages.syncing import SyncFailed, offline_runs, require_server, run
 
 
 def offline(root: Path, name: str, *times: str) -> Path:

@@ -20,3 +20,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+def flat(figures: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Join nested names by `/`; what is neither number nor word is left out."""
+    found: dict[str, Any] = {}
+    for key, value in figures.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}/")
+        elif value is None or isinstance(value, bool | int | float | str):
+            found[f"{prefix}{key}"] = value
+    return found
