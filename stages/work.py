@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import torch
 
-from weakseg.artifacts import FinishedRun, RunFolder, latest_run, load_run
+from weakseg.artifacts import FinishedRun, RunFolder, latest_run, load_run, roots_beside
 from weakseg.data import Frame, dataset_fingerprint
 from weakseg.errors import ArtifactError, DataError
 from weakseg.plans import HardwarePlan, RunPlan, SupervisionPlan
@@ -170,12 +170,8 @@ def find_run(asked: str, *, kind: str, beside: str) -> FinishedRun:
     """Load the earlier run that was asked for by its folder, or the newest by `latest`."""
     if asked != "latest":
         return load_run(Path(asked), kind=kind)
-    return load_run(latest_run(_root_of(Path(beside)), kind), kind=kind)
-
-
-def _root_of(output: Path) -> Path:
-    """Give the folder that holds the stages' folders: `runs` of `runs/stage2/crf`."""
-    return output.parent.parent if len(output.parts) > 1 else Path("runs")
+    root, *then = roots_beside(Path(beside), kind)
+    return load_run(latest_run(root, kind, then=then), kind=kind)
 
 
 def frames_of(run: FinishedRun) -> list[Frame]:

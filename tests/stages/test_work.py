@@ -11,7 +11,7 @@ import torch
 from doors import Chain
 from torch import nn
 
-from weakseg.artifacts import fingerprint, load_run
+from weakseg.artifacts import RunFolder, fingerprint, load_run
 from weakseg.data import DataError, Frame
 from weakseg.errors import ArtifactError
 from weakseg.plans import HardwarePlan
@@ -113,6 +113,64 @@ def test_order_of_lists_counts() -> None:
 def test_latest_is_the_newest_run_of_the_kind(chain: Chain) -> None:
     beside = str(chain.root / "runs" / "stage2" / "mine")
     assert find_run("latest", kind="stage1", beside=beside).path == chain.run_of("stage1")
+
+
+POINTS = {
+    "-m": "runs/stage2/crf/refine=crf,seed=1",
+    "wandb agent": "runs/sweeps/sweep3/run7",
+    "weakseg.sweep": "runs/sweeps/mine/points/refine=crf",
+    "of a chain in a sweep": "runs/sweeps/mine/points/refine=crf/stage2",
+    "weakseg.sweep elsewhere": "out/points/refine=crf",
+    "one folder": "mine",
+}
+
+
+def finished(folder: Path) -> None:
+    names = {"settings": {}, "inputs": {"frames": folder.name}, "config": {}, "data": {}}
+    with RunFolder.open(folder, kind="stage1", **names) as run:
+        run.finish({})
+
+
+@pytest.mark.parametrize("is_absolute", [False, True])
+@pytest.mark.parametrize("point", POINTS.values(), ids=POINTS)
+def test_latest_of_a_sweeps_point_is_that_of_a_single_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str, is_absolute: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "runs" / "stage1" / "vit"
+    finished(own)
+    # Later ones, of sweeps, are taken by name alone; `out` and `mine` are known by their file.
+    for other in ("runs/sweeps/sweep3/run1", "runs/sweeps/mine/shared/stage1-a", "out/points/b"):
+        finished(tmp_path / other)
+    for sweep in ("runs/sweeps/mine", "out"):
+        (tmp_path / sweep / "sweep.json").write_text("{}")
+    beside = str(tmp_path / point) if is_absolute else point
+    assert find_run("latest", kind="stage1", beside=beside).path.resolve() == own
+
+
+def test_latest_that_is_not_there_tells_where_it_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished(tmp_path / "elsewhere" / "stage1" / "vit")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    words = r"^runs/stage2, runs hold no finished stage1 run \(those of sweeps .*: run `python"
+    with pytest.raises(ArtifactError, match=words):
+        find_run("latest", kind="stage1", beside=POINTS["-m"])
+
+
+def test_latest_of_a_point_outside_the_working_directory_stays_near(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    beside = str(tmp_path / "disk" / POINTS["-m"])
+    finished(tmp_path / "disk" / "somebody" / "vit")
+    with pytest.raises(ArtifactError, match="disk/runs/stage2 holds no finished stage1 run"):
+        find_run("latest", kind="stage1", beside=beside)
+    own = tmp_path / "disk" / "runs" / "stage1" / "vit"
+    finished(own)
+    assert find_run("latest", kind="stage1", beside=beside).path == own
 
 
 def test_named_run_must_be_of_the_kind(chain: Chain) -> None:

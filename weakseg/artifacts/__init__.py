@@ -13,6 +13,7 @@ from weakseg.artifacts.fingerprint import fingerprint as fingerprint
 from weakseg.artifacts.finished import FinishedRun as FinishedRun
 from weakseg.artifacts.finished import latest_run as latest_run
 from weakseg.artifacts.finished import load_run as load_run
+from weakseg.artifacts.finished import roots_beside as roots_beside
 from weakseg.artifacts.frames import FrameRow as FrameRow
 from weakseg.artifacts.frames import read_frames as read_frames
 from weakseg.artifacts.frames import write_frames as write_frames
