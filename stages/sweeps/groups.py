@@ -26,7 +26,8 @@ class Group:
     Args:
         parameters: What they have in common: name -> value.
         points: Their numbers.
-        values: Seed -> the metric, of the finished ones.
+        values: Seed -> the metric, of the finished ones; without a seed among the parameters, all
+            count as one.
     """
 
     parameters: Mapping[str, Any]
@@ -229,5 +230,6 @@ def _levels(values: Sequence[Any]) -> list[int]:
 
 
 def _seed_of(point: Point) -> str:
-    seeds = [str(value) for key, value in point.parameters.items() if is_seed(key)]
-    return "+".join(seeds) or str(point.seed if point.seed is not None else point.number)
+    """Name the seeds that the sweep sets, whatever their order; all alike where it sets none."""
+    seeds = sorted((key, str(value)) for key, value in point.parameters.items() if is_seed(key))
+    return "+".join(value for _, value in seeds)

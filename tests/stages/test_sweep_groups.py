@@ -109,6 +109,41 @@ def test_each_setting_is_judged_with_everything_else_equal() -> None:
     assert merged_by(drawn, "refine") == [] and words_by_setting(drawn, METRIC) == []
 
 
+def test_without_a_seed_nothing_else_counts_as_one() -> None:
+    points = [
+        point(k, 0.3 + 0.1 * (cam == "b") + 0.001 * k, cam=cam, refine=refine, rule=rule)
+        for k, (cam, refine, rule) in enumerate(
+            itertools.product("ab", ("none", "crf", "sam"), ("otsu", "size"))
+        )
+    ]
+    for one in (*group_points(points), *merged_by(points, "cam")):
+        assert len(one.values) == 1 and math.isnan(one.half_width)
+    assert merged_by(points, "cam")[0].mean == pytest.approx(
+        np.mean([p.metric for p in points[:6]])
+    )
+    told = [words_of(judge(group_points(points), 1.0), METRIC), *words_by_setting(points, METRIC)]
+    assert len(told) == 4
+    for line in told:
+        assert "with one seed, nobody knows whether that is more than chance; run three" in line
+
+
+def test_several_seeds_count_together_in_any_order() -> None:
+    points = []
+    for refine, gain in (("none", 0.0), ("crf", 0.1)):
+        for stage1, stage2 in itertools.product((0, 1), (0, 1)):
+            seeds = {"stage1__seed": stage1, "stage2__seed": stage2}
+            # As a file says them whose order was changed.
+            own = seeds if refine == "crf" else dict(reversed(seeds.items()))
+            metric = 0.3 + gain + 0.01 * stage1 + 0.002 * stage2
+            points.append(point(len(points), metric, refine=refine, **own))
+    for groups in (group_points(points), merged_by(points, "refine")):
+        assert [sorted(one.values) for one in groups] == 2 * [["0+0", "0+1", "1+0", "1+1"]]
+        verdict = judge(groups, 1.0)
+        assert verdict is not None and verdict.is_paired
+        assert verdict.difference == pytest.approx(0.1)
+        assert verdict.half_width == pytest.approx(0, abs=1e-12)
+
+
 def test_chance_is_called_chance() -> None:
     values = {"a": (0.30, 0.36, 0.33), "b": (0.34, 0.31, 0.33)}
     points = [
