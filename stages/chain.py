@@ -29,8 +29,22 @@ LINKS: Final = ("stage1", "stage2", "stage3", "evaluate")
 _INPUT: Final = {"stage2": "cams", "stage3": "pseudo_masks", "evaluate": "run"}
 _MEASURED: Final = "chain"
 """What the evaluation is called in the folder of the run it measures."""
-_OF_AN_AGENT: Final = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RESUME")
-"""What `wandb agent` tells the chain's own run, and its stages are not to be taken for."""
+_OWN_VARIABLES: Final = (
+    "WANDB_SWEEP_ID",
+    "WANDB_RUN_ID",
+    "WANDB_SWEEP_PARAM_PATH",
+    "WANDB_RESUME",
+    "WANDB_SERVICE",
+)
+"""What `wandb agent` tells the chain's own run, and its stages are not to be taken for; and where
+its wandb service listens, in which a stage could not go offline when there is no server."""
+_SHARED_WAY_OUT: Final = (
+    "other chains start from it: give another shared=FOLDER, or of a sweep another output"
+)
+_COMPLETE_WAY_OUT: Final = (
+    "the chain is complete, and its figures are of what was there then: choose another output "
+    "folder, or make all of it again with overwrite=true"
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,8 @@ class Link:
 def run(plan: ChainPlan, config: Mapping[str, Any]) -> Path:
     """Run the stages of `plan`; give the chain's folder.
 
+    Those of a complete chain, too: only they can tell whether their frames are still the same.
+
     Raises:
         ConfigurationError: If the stages do not follow from each other.
         StepFailed: If one of them fails, in its own words.
@@ -60,14 +76,17 @@ def run(plan: ChainPlan, config: Mapping[str, Any]) -> Path:
     """
     links = links_of(plan, config)
     with at_work(plan, config, kind="chain", inputs={}, data={}) as work:
-        if not work.run.is_complete:
-            started = time.monotonic()
-            terminal = Terminal(dict.fromkeys(_OF_AN_AGENT))
-            run_watched(
-                lambda: _run_links(links, work, terminal), stop=work.stop, terminal=terminal
-            )
-            summary = summarise(links) | {"seconds": time.monotonic() - started}
+        before = read_json(work.run.summary_path) if work.run.is_complete else None
+        if before is not None:
+            log.info("making sure that its stages would be made the same")
+        started = time.monotonic()
+        terminal = Terminal(dict.fromkeys(_OWN_VARIABLES))
+        run_watched(lambda: _run_links(links, work, terminal), stop=work.stop, terminal=terminal)
+        seconds = time.monotonic() - started if before is None else before["seconds"]
+        summary = summarise(links) | {"seconds": seconds}
+        if before is None:
             work.tracker.finish(summary, "finished")
+        if summary != before:
             _write_page(work, links, summary)
             work.run.finish(summary)
             log.info("figures: %s", work.run.summary_path)
@@ -163,11 +182,13 @@ def _tracked(config: Mapping[str, Any], name: str, own_name: str) -> dict[str, s
 
 
 def _run_links(links: Sequence[Link], work: Work, terminal: Terminal) -> None:
+    own = _COMPLETE_WAY_OUT if work.run.is_complete else ""
     for link in links:
         log_file = work.run.path / "logs" / f"{link.name}.txt"
         log.info("%s in %s (log: %s)", link.name, link.folder, log_file)
         with _turn(link.turns, is_stopped=lambda: work.stop.is_set):
-            run_steps([link.step], log_file, terminal.run)
+            way_out = own if link.turns is None else _SHARED_WAY_OUT
+            run_steps([link.step], log_file, terminal.run, way_out=way_out)
 
 
 @contextmanager

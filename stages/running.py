@@ -133,11 +133,13 @@ def run_steps(
     *,
     patience: float = _PATIENCE_SECONDS,
     pause: float = _PAUSE_SECONDS,
+    way_out: str = "",
 ) -> None:
     """Run the commands of a unit, one after the other.
 
-    A run folder that was made with other settings is made again: it belongs to who runs them. One
-    that is in use is waited for: a command whose parent was killed saves its state first.
+    A run folder that was made with other settings is made again if it belongs to who runs them
+    alone. One that is in use is waited for: a command whose parent was killed saves its state
+    first.
 
     Args:
         steps: The commands.
@@ -145,6 +147,8 @@ def run_steps(
         run: Runs one and gives its exit code.
         patience: Seconds to wait for a folder in use.
         pause: Seconds between looks at it.
+        way_out: What to do where a run was made with other settings, if it is to be left alone;
+            it is made again if empty.
 
     Raises:
         StepFailed: At the first that ends badly.
@@ -157,6 +161,9 @@ def run_steps(
             time.sleep(pause)
             code = _say_and_run(step, log_file, run)
         if code and step.command != "evaluate" and _was_made_otherwise(log_file):
+            if way_out:
+                found = _last_word(log_file, code).rpartition("): ")[0]
+                raise StepFailed(f"{step.name}: {found}): {way_out}")
             again = Step(step.name, step.command, (*step.words, "overwrite=true"))
             code = _say_and_run(again, log_file, run)
         if code:

@@ -14,8 +14,11 @@ from doors import STAGES, Doors
 from weakseg.artifacts import Manifest
 from weakseg.launch import _rewrite_arguments
 from weakseg.plans import ChainPlan
+from weakseg.stages import chain
 from weakseg.stages.chain import _turn, links_of
+from weakseg.stages.running import Step, StepFailed
 from weakseg.targets import ConfigurationError
+from weakseg.tracking import NoTracker
 from weakseg.training import Interrupted
 
 CONFIG: dict[str, Any] = {
@@ -113,6 +116,72 @@ def test_those_who_share_a_run_take_turns(tmp_path: Path) -> None:
         order.append("first")
     waiting.join(timeout=10)
     assert order == ["first", "second"]
+
+
+class Stages:
+    """Stands for the processes of a chain's stages; `refuses` was made otherwise."""
+
+    def __init__(self) -> None:
+        self.environment: dict[str, str | None] = {}
+        self.started: list[str] = []
+        self.refuses = ""
+
+    def __call__(self, environment: dict[str, str | None]) -> Stages:
+        self.environment = environment
+        return self
+
+    def run(self, step: Step, log_file: Path) -> int:
+        folder = next(word[7:] for word in step.words if word.startswith("output="))
+        again = ["again"] if "overwrite=true" in step.words else []
+        self.started.append(" ".join([step.name, *again]))
+        if self.refuses == step.name and not again:
+            with log_file.open("a") as said:
+                said.write(f"error: {folder} holds a {step.name} run made otherwise (frames: a, ")
+                said.write("not b): choose another output folder, or overwrite=true\n")
+            return 1
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / "summary.json").write_text('{"n": 1}')
+        return 0
+
+
+@pytest.fixture
+def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stages:
+    monkeypatch.chdir(tmp_path)
+    made = Stages()
+    monkeypatch.setattr(chain, "Terminal", made)
+    return made
+
+
+def short(**settings: Any) -> ChainPlan:
+    return plan(stages=["stage1", "stage2"], tracker=NoTracker(), **settings)
+
+
+def test_complete_chain_asks_its_stages_and_leaves_them_as_they_are(stages: Stages) -> None:
+    chain.run(short(), CONFIG)
+    told = Path("out/summary.json").read_text()
+    chain.run(short(), CONFIG)
+    assert stages.started == ["stage1", "stage2"] * 2
+    assert Path("out/summary.json").read_text() == told
+    stages.refuses = "stage1"
+    words = r"^stage1: out/stage1 holds .* \(frames: a, not b\): the chain is complete, .*=true$"
+    with pytest.raises(StepFailed, match=words):
+        chain.run(short(), CONFIG)
+    assert stages.started[4:] == ["stage1"]
+    assert Manifest.read(Path("out")).status == "complete"
+
+
+def test_chain_under_way_makes_its_own_again_but_never_what_others_share(stages: Stages) -> None:
+    stages.refuses = "stage1"
+    with pytest.raises(StepFailed, match=r"\(frames: a, not b\): other chains .* another shared="):
+        chain.run(short(shared="shared"), CONFIG)
+    assert stages.started == ["stage1"]
+    chain.run(short(output="other"), CONFIG)
+    assert stages.started[1:] == ["stage1", "stage1 again", "stage2"]
+
+
+def test_stages_have_a_wandb_service_of_their_own(stages: Stages) -> None:
+    chain.run(short(), CONFIG)
+    assert stages.environment["WANDB_SERVICE"] is None
 
 
 @pytest.mark.slow
