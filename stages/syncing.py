@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +21,7 @@ from weakseg.artifacts.lock import LOCK, FolderLock
 from weakseg.checks import check_positive
 from weakseg.errors import WeaksegError
 from weakseg.plans import SyncPlan
+from weakseg.tracking.wandb import PLACE
 from weakseg.tracking.wandb_log import START, whole_length
 from weakseg.training import track
 
@@ -28,6 +31,12 @@ _OFFLINE: Final = "offline-run-*"
 _MARK: Final = ".wandb.synced"
 """What `wandb sync` leaves beside a log that it has uploaded whole."""
 _MEGABYTE: Final = 1e6
+_LOOK_SECONDS: Final = 20.0
+"""While a run is uploaded, the server is asked that often whether it is still there."""
+_LOOKS: Final = 3
+"""So often in a row it may not answer."""
+_ENDING_SECONDS: Final = 10.0
+_OUT_OF_ORDER: Final = 500
 
 
 class SyncFailed(WeaksegError):
@@ -73,11 +82,10 @@ def run(plan: SyncPlan, config: Mapping[str, Any]) -> Path:
         log.info("nothing to upload below %s", root)
         return root
     if plan.dry:
-        for one in ready:
-            log.info("would upload %s (%.1f MB)", one.folder, one.megabytes)
-        log.info("%d runs would be uploaded; nothing was", len(ready))
+        _tell(ready)
         return root
-    require_server(server(), timeout_seconds=plan.timeout_seconds)
+    address = server()
+    require_server(address, timeout_seconds=plan.timeout_seconds)
     options = [
         f"--{key}={getattr(plan, key)}" for key in ("project", "entity") if getattr(plan, key)
     ]
@@ -85,9 +93,14 @@ def run(plan: SyncPlan, config: Mapping[str, Any]) -> Path:
     refused: list[str] = []
     for done, one in enumerate(track(ready, what="upload", unit="runs")):
         try:
-            upload(whole(one), options)
+            require_place(one)
+            upload(
+                whole(one),
+                options,
+                look=lambda: require_server(address, timeout_seconds=plan.timeout_seconds),
+            )
         except SyncFailed as error:
-            require_server(server(), timeout_seconds=plan.timeout_seconds, done=done - len(refused))
+            require_server(address, timeout_seconds=plan.timeout_seconds, done=done - len(refused))
             refused.append(str(error))
     log.info("%d runs uploaded", len(ready) - len(refused))
     if refused:
@@ -96,6 +109,19 @@ def run(plan: SyncPlan, config: Mapping[str, Any]) -> Path:
             f"same command tries these again: {'; '.join(refused)}"
         )
     return root
+
+
+def _tell(ready: Sequence[OfflineRun]) -> None:
+    count = 0
+    for one in ready:
+        try:
+            require_place(one)
+        except SyncFailed as error:
+            log.warning("%s", error)
+            continue
+        log.info("would upload %s (%.1f MB)", one.folder, one.megabytes)
+        count += 1
+    log.info("%d runs would be uploaded; nothing was", count)
 
 
 def offline_runs(root: Path, *, again: bool = False) -> list[OfflineRun]:
@@ -144,43 +170,110 @@ def require_server(address: str, *, timeout_seconds: float, done: int = 0) -> No
         done: Runs that were uploaded before, for the message.
 
     Raises:
-        SyncFailed: If it does not.
+        SyncFailed: If it does not, or only says that it is out of order.
     """
     try:
         with urllib.request.urlopen(address, timeout=timeout_seconds):
-            pass
-    except urllib.error.HTTPError:
-        pass  # It answers.
+            return
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code < _OUT_OF_ORDER:
+            return  # It answers.
+        problem, reason = error, f"{error.code} {error.reason}"
     except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        told = f"{done} runs were uploaded, the rest were not" if done else "nothing was uploaded"
-        raise SyncFailed(
-            f"{address} cannot be reached ({reason}): {told}; run the same command "
-            "where there is a network (WANDB_BASE_URL names another server)"
-        ) from error
+        problem, reason = error, getattr(error, "reason", error)
+    told = f"{done} runs were uploaded, the rest were not" if done else "nothing was uploaded"
+    raise SyncFailed(
+        f"{address} cannot be reached ({reason}): {told}; run the same command where there is a "
+        "network and the runs lie under the same path (WANDB_BASE_URL names another server)"
+    ) from problem
 
 
-def upload(run: OfflineRun, options: Sequence[str]) -> None:
-    """Upload one run by `wandb sync`, which marks each log that it has uploaded whole.
+def require_place(run: OfflineRun) -> None:
+    """Make sure that a run lies where it was made: its logs name tables and artifacts by path.
 
     Raises:
-        SyncFailed: With what wandb said last.
+        SyncFailed: If it was moved, or copied to a machine where that place is another's.
+    """
+    for one in run.logs:
+        record = one.parent / PLACE
+        made_in = Path(record.read_text(encoding="utf-8").strip()) if record.exists() else None
+        if made_in is not None and not (made_in / one.relative_to(run.folder)).is_file():
+            raise SyncFailed(
+                f"{run.folder} was made in {made_in}, where wandb looks for its tables and "
+                "artifacts: move it back there, or have that path lead to it by a link"
+            )
+
+
+def upload(
+    run: OfflineRun,
+    options: Sequence[str],
+    *,
+    look: Callable[[], None],
+    every: float = _LOOK_SECONDS,
+) -> None:
+    """Upload one run by `wandb sync`, which marks each log that it has uploaded whole.
+
+    Args:
+        run: Which.
+        options: Of `wandb sync`.
+        look: Raises SyncFailed while the server does not answer: `wandb sync` would wait for ever.
+        every: Seconds between two looks.
+
+    Raises:
+        SyncFailed: With what wandb said last, or if the server went away meanwhile.
     """
     command = [sys.executable, "-m", "wandb", "sync", *options, *map(str, run.logs)]
     with tempfile.TemporaryDirectory() as scratch:  # For the logs of the upload itself.
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "WANDB_DIR": scratch},
-        )
-    said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        told = Path(scratch) / "told.txt"
+        with told.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "WANDB_DIR": scratch},
+                start_new_session=True,
+            )
+            try:
+                code = _wait(process, look, every)
+            except SyncFailed as error:
+                raise SyncFailed(
+                    f"{run.folder}: the server went away meanwhile; the same command goes on"
+                ) from error
+            finally:
+                _end(process)
+        said = told.read_text(encoding="utf-8", errors="replace").splitlines()
+    said = [line.strip() for line in said if line.strip()]
     left = [one for one in run.logs if not one.with_suffix(_MARK).exists()]
-    if done.returncode or left:
-        why = said[-1].removeprefix("Error: ") if said else f"exit code {done.returncode}"
+    if code or left:
+        why = said[-1].removeprefix("Error: ") if said else f"exit code {code}"
         raise SyncFailed(f"{run.folder}: {why}")
+
+
+def _wait(process: subprocess.Popen[bytes], look: Callable[[], None], every: float) -> int:
+    missed = 0
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(timeout=every)
+        try:
+            look()
+            missed = 0
+        except SyncFailed:
+            missed += 1
+            if missed == _LOOKS:
+                raise
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End an upload and its helpers; one that has ended is left alone."""
+    for sent in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, sent)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=_ENDING_SECONDS)
 
 
 def _is_at_work(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import stat
@@ -16,7 +17,7 @@ from weakseg.artifacts.lock import FolderLock
 from weakseg.errors import ArtifactError
 from weakseg.plans import SyncPlan
 from weakseg.stages import syncing
-from weakseg.stages.syncing import SyncFailed, offline_runs, require_server, run
+from weakseg.stages.syncing import SyncFailed, offline_runs, require_server, run, upload
 
 
 def offline(root: Path, name: str, *times: str) -> Path:
@@ -105,6 +106,61 @@ def test_upload_stops_when_the_server_goes_away(
     assert [one.folder.name for one in offline_runs(root)] == ["broken", "c"]
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_upload_ends_when_the_server_goes_away_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    offline(tmp_path / "runs", "a", "20260101_000000")
+    (one,) = offline_runs(tmp_path / "runs")
+    program = tmp_path / "python"
+    program.write_text(
+        f"""#!/bin/sh
+echo $$ > {tmp_path}/process
+while [ ! -e {tmp_path}/enough ]; do sleep 0.02; done
+for word in "$@"; do case "$word" in *.wandb) : > "$word.synced" ;; esac; done
+"""
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(sys, "executable", str(program))
+    looks: list[bool] = []
+
+    def look() -> None:
+        looks.append(answers or len(looks) == 1)  # One answer in between: it is patient again.
+        if len(looks) == 8:
+            (tmp_path / "enough").touch()
+        if not looks[-1]:
+            raise SyncFailed("gone")
+
+    if answers:
+        upload(one, [], look=look, every=0.02)
+        return
+    with pytest.raises(SyncFailed, match="runs/a: the server went away meanwhile; the same"):
+        upload(one, [], look=look, every=0.1)
+    assert looks == [False, True, False, False, False]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "process").read_text()), 0)
+    assert offline_runs(tmp_path / "runs") == [one]
+
+
+def test_run_that_was_moved_is_left_where_wandb_would_not_find_its_files(
+    tmp_path: Path, wandb: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "runs"
+    moved = offline(root, "a", "20260101_000000")
+    offline(root, "b", "20260102_000000")
+    place = next(moved.rglob("offline-run-*")) / "place.txt"
+    place.write_text(f"{tmp_path}/before\n")
+    words = rf"1 of 2 runs .*runs/a was made in {tmp_path}/before, .*: move it back .* a link"
+    with pytest.raises(SyncFailed, match=words):
+        run(SyncPlan(runs=str(root)), {})
+    assert [one.folder for one in offline_runs(root)] == [moved]
+    run(SyncPlan(runs=str(root), dry=True), {})
+    assert "was made in" in caplog.text
+    (tmp_path / "before").symlink_to(moved)
+    run(SyncPlan(runs=str(root)), {})
+    assert offline_runs(root) == []
+
+
 def test_log_of_a_killed_run_is_uploaded_as_far_as_it_is_whole(tmp_path: Path, wandb: Path) -> None:
     head, record = b":W&B\xbe\xd9\x00", b"sums" + b"\x03\x00" + b"\x01" + b"abc"
     folder = offline(tmp_path / "runs", "a", "20260101_000000", "20260102_000000")
@@ -154,17 +210,28 @@ def test_server_that_does_not_answer_is_told_in_one_sentence() -> None:
         require_server(address, timeout_seconds=2.0)
 
 
-class Refusing(BaseHTTPRequestHandler):
+class Answering(BaseHTTPRequestHandler):
+    code = 404
+
     def do_GET(self) -> None:
-        self.send_error(404)
+        self.send_error(self.code)
 
     def log_message(self, format: str, *arguments: object) -> None:
         pass
 
 
-def test_any_answer_of_the_server_will_do() -> None:
-    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+@pytest.mark.parametrize("code", [404, 401, 503])
+def test_any_answer_of_the_server_will_do_but_that_it_is_out_of_order(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    monkeypatch.setattr(Answering, "code", code)
+    with HTTPServer(("127.0.0.1", 0), Answering) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        require_server(f"http://127.0.0.1:{server.server_port}", timeout_seconds=5.0)
+        address = f"http://127.0.0.1:{server.server_port}"
+        if code == 503:
+            with pytest.raises(SyncFailed, match=r"cannot be reached \(503 Service Unavailable\)"):
+                require_server(address, timeout_seconds=5.0)
+        else:
+            require_server(address, timeout_seconds=5.0)
         thread.join(timeout=5)

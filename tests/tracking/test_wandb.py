@@ -23,6 +23,7 @@ class FakeRun:
         self.failing = failing
         self.step = 0
         self.offline = True
+        self.dir = ""
         self.own_steps: list[int] = []
         self.metrics: dict[str, str | None] = {}
         self.rows: list[dict[str, Any]] = []
@@ -62,6 +63,8 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         module.environment = {k: v for k, v in os.environ.items() if k.startswith("WANDB")}
         if module.offline_only and arguments["mode"] == "online":
             raise FakeError("no network")
+        module.run.dir = f"{arguments['dir']}/wandb/offline-run-1/files"
+        Path(module.run.dir).mkdir(parents=True, exist_ok=True)
         return module.run  # type: ignore[no-any-return]
 
     def teardown() -> None:
@@ -102,6 +105,11 @@ def test_resumed_run_keeps_its_id(tmp_path: Path, fake: SimpleNamespace) -> None
     assert first["id"] == second["id"] == (tmp_path / "wandb_id.txt").read_text().strip()
     assert second["resume"] == "allow"
     assert fake.run.exit_code == 1
+
+
+def test_log_of_every_start_knows_where_the_run_lies(tmp_path: Path, fake: SimpleNamespace) -> None:
+    begin(WandbTracker(), tmp_path)
+    assert (tmp_path / "wandb/offline-run-1/place.txt").read_text() == f"{tmp_path}\n"
 
 
 def test_run_of_a_sweep_is_tagged_with_group_and_point(

@@ -25,6 +25,8 @@ FOLDER: Final = "wandb"
 RUN_ID: Final = "wandb_id.txt"
 ARTIFACT: Final = "artifact.json"
 """In `FOLDER`: what the run keeps as its artifact, for the runs that are made of it."""
+PLACE: Final = "place.txt"
+"""Beside a log of wandb's: the run folder, as wandb names tables and artifacts by their path."""
 _MODES: Final = ("offline", "online", "disabled")
 _BESIDE: Final = ("images", "table", "artifact", "made_of")
 """What may be missing: figures go on without it."""
@@ -151,6 +153,7 @@ class WandbTracker:
         self._set_environment(folder)
         arguments |= {"dir": str(run_dir.resolve()), "id": _run_id(run_dir), "resume": "allow"}
         self._run = self._connect(arguments)
+        write_text(Path(self._run.dir).parent / PLACE, f"{run_dir.resolve()}\n")
         self._run.define_metric("*", step_metric="step")
         self._defined = set()
         self._journal = journal = Journal(folder)
