@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import time
 from typing import Any, Final
 
-from weakseg.checks import check_one_of
+from weakseg.checks import check_at_least, check_one_of
 from weakseg.plans import SweepPlan
 from weakseg.stages.running import POLL_SECONDS
 from weakseg.stages.sweeps.ledger import FAILED, FINISHED
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 CLUSTERS: Final = ("slurm", "local", "debug")
 _SAVING_SECONDS: Final = 80.0
 """Slurm kills a task some 90 seconds after submitit was told (its `signal_delay_s`)."""
+_TIMEOUTS: Final = "slurm_max_num_timeout"
+_MOST_TIMEOUTS: Final = 1000
+"""How often a task goes on in the queue when its time is up, if nothing else is said."""
 
 
 class PointTask:
@@ -79,7 +83,8 @@ def submit(sweep: Sweep) -> None:
     """Submit a task for every point that is missing; `jobs` of them run at once.
 
     Tasks that find nothing left to do end at once, so submitting twice does no harm. With
-    `cluster=local` or `debug` the tasks run here, and are waited for.
+    `cluster=local` or `debug` the tasks run here, and are waited for; those of `debug` in this
+    process, one after the other.
 
     Raises:
         ConfigurationError: If the cluster is unknown, or submitit or Slurm is missing.
@@ -96,16 +101,32 @@ def submit(sweep: Sweep) -> None:
         log.info("nothing left to submit")
         return
     executor = _executor(sweep)
+    if plan.cluster != "slurm":
+        _run_here(executor, plan, count)
+        return
     with executor.batch():
         jobs = [executor.submit(PointTask(plan)) for _ in range(count)]
     log.info("%d tasks submitted, %d at once: %s", count, plan.jobs, jobs[0].job_id)
-    if plan.cluster == "slurm":
-        log.info("collect_only=true tells how far they are")
-        return
-    for job in jobs:
-        problem = job.exception()
-        if problem is not None:
-            log.warning("task %s failed: %s", job.job_id, str(problem).strip().splitlines()[-1])
+    log.info("collect_only=true tells how far they are")
+
+
+def _run_here(executor: Any, plan: SweepPlan, count: int) -> None:
+    """Start a task whenever one has ended: submitit itself would start all of them at once."""
+    running: list[Any] = []
+    left = count
+    while running or left:
+        while left and len(running) < plan.jobs:
+            running.append(executor.submit(PointTask(plan)))
+            left -= 1
+        # In this process a job runs when it is asked for its end; `done` would open a debugger.
+        for job in [one for one in running if plan.cluster == "debug" or one.done()]:
+            running.remove(job)
+            problem = job.exception()
+            if problem is not None:
+                why = str(problem).strip().splitlines()[-1]
+                log.warning("task %s failed: %s", job.job_id, why)
+        if running:
+            time.sleep(POLL_SECONDS)
 
 
 def missing(sweep: Sweep) -> int:
@@ -122,8 +143,15 @@ def _executor(sweep: Sweep) -> Any:
         raise ConfigurationError(
             "cluster: submitit is not installed: pip install 'weakseg[slurm]'"
         ) from error
-    executor = submitit.AutoExecutor(sweep.output / "slurm", cluster=sweep.plan.cluster)
     known = {key: value for key, value in sweep.plan.slurm.items() if value is not None}
+    timeouts = known.pop(_TIMEOUTS, _MOST_TIMEOUTS)
+    check_at_least(0, **{f"slurm.{_TIMEOUTS}": timeouts})
+    executor = submitit.AutoExecutor(
+        sweep.output / "slurm",
+        cluster=sweep.plan.cluster,
+        slurm_max_num_timeout=timeouts,
+        local_max_num_timeout=timeouts,
+    )
     try:
         executor.update_parameters(
             name=sweep.file.name, slurm_array_parallelism=sweep.plan.jobs, **known

@@ -16,6 +16,7 @@ import yaml
 from fake_python import make_fake_python, starts
 
 from weakseg.plans import HardwarePlan, SweepPlan
+from weakseg.stages.sweeps import slurm
 from weakseg.stages.sweeps.command import PointsFailed, prepare, run
 from weakseg.stages.sweeps.slurm import PointTask, missing
 from weakseg.training import Interrupted
@@ -61,6 +62,54 @@ def test_array_has_a_task_for_every_missing_point(
     assert sorted(starts(fake)) == ["seed=0", "seed=1", "seed=2"]
     run(plan, {})
     assert len(starts(fake)) == 3
+
+
+class Executor:
+    """Stands for submitit's: a job ends when it has been asked twice."""
+
+    def __init__(self) -> None:
+        self.live: list[Executor.Job] = []
+        self.at_once: list[int] = []
+
+    def submit(self, task: PointTask) -> Executor.Job:
+        self.live.append(self.Job(self))
+        self.at_once.append(len(self.live))
+        return self.live[-1]
+
+    class Job:
+        job_id = "7"
+
+        def __init__(self, executor: Executor) -> None:
+            self.executor, self.asked = executor, 0
+
+        def done(self) -> bool:
+            self.asked += 1
+            return self.asked == 2
+
+        def exception(self) -> Exception:
+            self.executor.live.remove(self)
+            return RuntimeError("first\nlast")
+
+
+def test_tasks_that_run_here_are_no_more_than_jobs_at_once(
+    plan: SweepPlan, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan.cluster, plan.jobs, executor = "local", 2, Executor()
+    monkeypatch.setattr(slurm, "_executor", lambda sweep: executor)
+    monkeypatch.setattr(slurm, "POLL_SECONDS", 0.0)
+    slurm.submit(prepare(plan))
+    assert max(executor.at_once) == 2
+    assert caplog.text.count("task 7 failed: last") == 3
+
+
+def test_task_is_put_back_into_the_queue_as_often_as_is_said(plan: SweepPlan) -> None:
+    plan.cluster = "local"
+    assert slurm._executor(prepare(plan))._executor.max_num_timeout == 1000
+    plan.slurm = {"slurm_max_num_timeout": 5, "timeout_min": 9}
+    assert slurm._executor(prepare(plan))._executor.max_num_timeout == 5
+    plan.slurm = {"slurm_max_num_timeout": -1}
+    with pytest.raises(ValueError, match=r"slurm\.slurm_max_num_timeout must be at least 0"):
+        slurm._executor(prepare(plan))
 
 
 @pytest.mark.slow

@@ -26,7 +26,8 @@ class SweepPlan:
         dry: Say what would be run, and write nothing.
         cluster: None runs the points here; `slurm` submits them as a job array; `local` and
             `debug` try that without a cluster.
-        slurm: What submitit's executor is told: `timeout_min`, `slurm_partition`, ...
+        slurm: What submitit's executor is told: `timeout_min`, `slurm_partition`, ...;
+            `slurm_max_num_timeout` of them, at least 0, 1000 if nothing is said.
     """
 
     file: str = MISSING
