@@ -12,6 +12,7 @@ from torch import nn
 from weakseg.arrays import FrameArray, Mask, ScoreMap
 from weakseg.artifacts import load_run
 from weakseg.checks import check_in_unit
+from weakseg.errors import DataError
 from weakseg.labels import SMOKE
 from weakseg.models import TiledInference
 from weakseg.plans import HardwarePlan
@@ -76,6 +77,25 @@ class Predictor:
             threshold: Instead of the predictor's own, in [0, 1].
         """
         return self.read(self.scores(frame), threshold=threshold)
+
+    def check_size(self, frame: FrameArray, *, name: str, max_pixels: int) -> None:
+        """Refuse a frame that would take more memory than its pixels tell.
+
+        Args:
+            frame: (H, W, 3) uint8, RGB.
+            name: Of the frame, for the error.
+            max_pixels: That a frame may have, stretched to what the network reads.
+
+        Raises:
+            DataError: If it has more.
+        """
+        height, width = frame.shape[:2]
+        if self.inference.pixels_held(height, width) > max_pixels:
+            raise DataError(
+                f"{name} has {width}x{height} pixels, which are stretched to tiles of "
+                f"{self.inference.image_size}: above the limit of {max_pixels} pixels; cut it "
+                "into pieces, or raise max_pixels if it is to be trusted"
+            )
 
     def scores(self, frame: FrameArray) -> ScoreMap:
         """Give the probability of smoke at every pixel of a frame, (H, W) float32 in [0, 1]."""

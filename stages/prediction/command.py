@@ -130,6 +130,7 @@ def predict_pictures(pictures: Sequence[Path], work: VideoWork) -> list[Path]:
                 break
             try:
                 frame = read_frame(picture, max_pixels=work.plan.max_pixels)
+                work.predictor.check_size(frame, name=str(picture), max_pixels=work.plan.max_pixels)
             except DataError as error:
                 log.warning("%s", error)
                 unread.append(picture)

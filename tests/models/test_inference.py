@@ -1,5 +1,7 @@
 """Frames of any size are read whole or by tiles, and no tile shows its border."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch import Tensor, nn
 
 from weakseg.arrays import FrameArray
 from weakseg.models import TiledInference
+from weakseg.models.windows import merge_windows, window_starts
 
 
 class Redness(nn.Module):
@@ -45,6 +48,53 @@ def test_large_frames_are_tiled_and_small_ones_are_not() -> None:
     inference = TiledInference(image_size=64, tile_above=1.5)
     assert not inference.is_tiled(96, 80)
     assert inference.is_tiled(60, 97)
+
+
+class Watched(Redness):
+    """Counts the tiles of each batch, and those of earlier ones that are still held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[int] = []
+        self.held: list[int] = []
+        self._seen: list[weakref.ref[Tensor]] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.held.append(sum(one() is not None for one in self._seen))
+        self.batches.append(len(images))
+        self._seen.append(weakref.ref(images))
+        return super().forward(images)
+
+
+def test_tiles_are_read_in_batches_and_not_held() -> None:
+    model = Watched()
+    TiledInference(image_size=64, batch_size=8, flip=False)(model, smooth_frame(320, 480))
+    assert sum(model.batches) == 9 * 14
+    assert max(model.batches) == 8
+    assert max(model.held) <= 1, "the last batch may still be at hand"
+
+
+def test_batches_change_no_bit() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
+    frame = smooth_frame(192, 256)
+    image = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
+    rows, columns = window_starts(192, 64, 32), window_starts(256, 64, 32)
+    corners = [(row, column) for row in rows for column in columns]
+    tiles = torch.cat([image[..., r : r + 64, c : c + 64] for r, c in corners])
+    with torch.inference_mode():
+        maps = torch.cat([model(part).softmax(dim=1)[:, 1] for part in torch.split(tiles, 4)])
+    expected = merge_windows(maps[None], corners, (192, 256))[0].clamp(0, 1)
+    found = TiledInference(image_size=64, batch_size=4, flip=False)(model, frame)
+    np.testing.assert_array_equal(found, expected.numpy())
+
+
+def test_thin_frames_take_the_room_of_tiles() -> None:
+    inference = TiledInference(image_size=256)
+    assert inference.pixels_held(1, 5_000_000) == 256 * 5_000_000
+    assert inference.pixels_held(5_000_000, 1) == 256 * 5_000_000
+    assert inference.pixels_held(1080, 1920) == 1080 * 1920
+    assert inference.pixels_held(100, 120) == 100 * 120, "it is not tiled"
 
 
 def test_small_smoke_in_a_large_frame_keeps_its_size() -> None:

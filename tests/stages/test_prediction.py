@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from doors import Chain, Doors
+from PIL import Image
 from torch import Tensor, nn
 
 from weakseg.arrays import FrameArray
@@ -23,7 +24,7 @@ from weakseg.models import TiledInference
 from weakseg.plans import AlarmPlan, PredictPlan, SmoothingPlan
 from weakseg.stages.prediction import video as stage
 from weakseg.stages.prediction.alarms import AlarmList
-from weakseg.stages.prediction.command import check_names, find_sources
+from weakseg.stages.prediction.command import check_names, find_sources, predict_pictures
 from weakseg.stages.prediction.rows import RowFiles
 from weakseg.stages.prediction.settings import claim, settings_of
 from weakseg.stages.prediction.video_record import Smoother
@@ -390,6 +391,19 @@ def test_half_written_rows_are_dropped(tmp_path: Path) -> None:
         file.write('{"image": "c.png", "smo')
     rows = RowFiles(tmp_path, ("image", "smoke_share")).read()
     assert [row["image"] for row in rows] == ["a,b.png", "ü.png"]
+
+
+def test_thin_pictures_that_take_much_memory_are_left_out(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    work = make_work(tmp_path / "out", predictor, max_pixels=100_000)
+    work.plan.source = str(tmp_path)
+    work.output.mkdir()
+    pictures = [tmp_path / "good.png", tmp_path / "thin.png"]
+    for picture, size in zip(pictures, ((200, 200), (5000, 1)), strict=True):
+        Image.new("L", size).save(picture)
+    assert predict_pictures(pictures, work) == [tmp_path / "thin.png"]
+    assert [row["image"] for row in table(work.output / "predictions.csv")] == ["good.png"]
 
 
 # ---- by the command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from weakseg.arrays import FrameArray, ScoreMap
 from weakseg.checks import check_at_least, check_in_unit, check_positive, check_shape
 from weakseg.labels import SMOKE
-from weakseg.models.windows import merge_windows, window_starts
+from weakseg.models.windows import blend_windows, window_starts
 
 _UNIT = 32
 _OVERLAP = 0.5
@@ -68,6 +69,16 @@ class TiledInference:
         """Say whether a frame of this size is read in tiles."""
         return max(height, width) > self.tile_above * self.image_size
 
+    def pixels_held(self, height: int, width: int) -> int:
+        """Say how many pixels a frame of this size takes while it is read, at scale 1.
+
+        A frame of one row may be tiled too, and is then stretched to the height of a tile: small
+        as its file is, it takes `image_size` times its pixels.
+        """
+        if not self.is_tiled(height, width):
+            return height * width
+        return max(height, self.image_size) * max(width, self.image_size)
+
     def __call__(self, model: nn.Module, frame: FrameArray) -> ScoreMap:
         """Give the probability of smoke at every pixel.
 
@@ -105,9 +116,18 @@ class TiledInference:
         tile = self.image_size
         rows, columns = (window_starts(side, tile, _UNIT, overlap=self.overlap) for side in size)
         corners = [(row, column) for row in rows for column in columns]
-        tiles = torch.cat([scaled[:, :, r : r + tile, c : c + tile] for r, c in corners])
-        maps = torch.cat([_smoke(model(part)) for part in torch.split(tiles, self.batch_size)])
-        return merge_windows(maps[None], corners, (size[0], size[1]))[0]
+        maps = self._tile_maps(model, scaled, corners)
+        return blend_windows(maps, corners, (size[0], size[1]))[0]
+
+    def _tile_maps(
+        self, model: nn.Module, scaled: Tensor, corners: list[tuple[int, int]]
+    ) -> Iterator[Tensor]:
+        """Yield the smoke map (1, s, s) of each tile; no more than a batch of them is held."""
+        tile = self.image_size
+        for start in range(0, len(corners), self.batch_size):
+            part = corners[start : start + self.batch_size]
+            tiles = torch.cat([scaled[:, :, r : r + tile, c : c + tile] for r, c in part])
+            yield from torch.split(_smoke(model(tiles)), 1)
 
 
 def _smoke(logits: Tensor) -> Tensor:

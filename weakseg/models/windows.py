@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
+
 import torch
 from torch import Tensor
 
@@ -38,11 +41,29 @@ def merge_windows(maps: Tensor, corners: list[tuple[int, int]], size: tuple[int,
     Returns:
         (B, *size) float32.
     """
-    b, _, side, _ = maps.shape
-    weight = window_weight(side).to(maps)
-    total, weights = maps.new_zeros((b, *size)), maps.new_zeros(size)
-    for index, (row, column) in enumerate(corners):
+    return blend_windows(maps.unbind(1), corners, size)
+
+
+def blend_windows(
+    maps: Iterable[Tensor], corners: list[tuple[int, int]], size: tuple[int, int]
+) -> Tensor:
+    """Average overlapping windows' maps as they come, holding none of them.
+
+    Args:
+        maps: N of (B, s, s) float32, one map per window, N at least 1.
+        corners: N upper left corners (row, column), in cells of the maps.
+        size: Rows and columns of the whole map, all covered by the windows.
+
+    Returns:
+        (B, *size) float32.
+    """
+    windows = iter(maps)
+    first = next(windows)
+    b, side, _ = first.shape
+    weight = window_weight(side).to(first)
+    total, weights = first.new_zeros((b, *size)), first.new_zeros(size)
+    for (row, column), seen in zip(corners, chain([first], windows), strict=True):
         place = (slice(row, row + side), slice(column, column + side))
-        total[:, place[0], place[1]] += maps[:, index] * weight
+        total[:, place[0], place[1]] += seen * weight
         weights[place] += weight
     return total / weights
