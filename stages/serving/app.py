@@ -39,8 +39,8 @@ logging.getLogger("httpx").setLevel(logging.WARNING)  # of gradio, asking itself
 
 _HEIGHT = 340
 _SHOWN_MOMENTS = 12
-# How long what was sent and drawn lies in gradio's folder.
-_KEPT_SECONDS = 3600
+# How often gradio looks for files to delete, and how old those are that were sent or drawn.
+_SWEEP_SECONDS, _KEPT_SECONDS = 300, 3600
 
 
 def run(plan: AppPlan, config: Mapping[str, Any]) -> None:
@@ -94,7 +94,7 @@ def make_app(predictors: Mapping[str, Predictor], labels: LabelFolder, plan: App
     """
     first = next(iter(predictors.values()))
     with gr.Blocks(
-        title="weakseg", analytics_enabled=False, delete_cache=(_KEPT_SECONDS, _KEPT_SECONDS)
+        title="weakseg", analytics_enabled=False, delete_cache=(_SWEEP_SECONDS, _KEPT_SECONDS)
     ) as app:
         gr.Markdown(f"# weakseg\nRuns: {', '.join(predictors)}. Nothing leaves this machine.")
         threshold = gr.Slider(
@@ -117,7 +117,10 @@ def _picture_tab(
 ) -> None:
     """Lay out a picture, what each run says of it, and an editor for the first run's mask."""
     state = gr.State(None)
-    picture = gr.Image(label="Drop a picture here", type="filepath", height=_HEIGHT)
+    # Without a mode, gradio hands over the very file: it would clip 16 bits, and write others anew.
+    picture = gr.Image(
+        label="Drop a picture here", type="filepath", image_mode=None, height=_HEIGHT
+    )
     shown: list[Any] = []
     for name in predictors:
         words = gr.Markdown(f"**{name}**")
@@ -131,7 +134,7 @@ def _picture_tab(
     def look(path: str | None, cut: float) -> list[Any]:
         if path is None:
             return [None, *_nothing(predictors)]
-        frame = _explained(lambda: read_frame(path, max_pixels=plan.max_pixels))
+        frame = _explained(lambda: _read(path, predictors, plan.max_pixels))
         scores = {name: one(frame, threshold=cut).scores for name, one in predictors.items()}
         return [(frame, scores), *_drawn(frame, scores, cut)]
 
@@ -216,6 +219,7 @@ def _video_tab(predictor: Predictor, threshold: gr.Slider, plan: AppPlan) -> Non
             path,
             frames_per_second=plan.frames_per_second,
             max_seconds=plan.max_seconds,
+            max_pixels=plan.max_pixels,
             threshold=cut,
             on_progress=told_of,
         )
@@ -234,6 +238,14 @@ def _video_tab(predictor: Predictor, threshold: gr.Slider, plan: AppPlan) -> Non
         return words, pd.DataFrame(rows, columns=["seconds", "smoke share"]), pictures
 
     go.click(segment, [video, threshold], [told, plot, gallery], api_name="segment")
+
+
+def _read(path: str, predictors: Mapping[str, Predictor], max_pixels: int) -> FrameArray:
+    """Read a picture that none of the networks needs too much memory for."""
+    frame = read_frame(path, max_pixels=max_pixels)
+    for predictor in predictors.values():
+        predictor.check_size(frame, name=Path(path).name, max_pixels=max_pixels)
+    return frame
 
 
 def _drawn(frame: FrameArray, scores: Mapping[str, Any], cut: float) -> list[Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from weakseg.arrays import FrameArray, Mask
+from weakseg.data.reading import MAX_PIXELS
 from weakseg.data.video import read_video
 from weakseg.labels import SMOKE
 from weakseg.report import heatmap, overlay
@@ -56,17 +57,20 @@ def watch(
     *,
     frames_per_second: float,
     max_seconds: float,
+    max_pixels: int = MAX_PIXELS,
     threshold: float | None = None,
     on_progress: Callable[[float], None] = lambda seconds: None,
 ) -> Iterator[Moment]:
     """Segment frames of a video, evenly in time, until `max_seconds`.
 
     Raises:
-        DataError: If the video cannot be read, or is truncated.
+        DataError: If the video cannot be read, is truncated, or has frames of too many pixels.
     """
-    for frame in read_video(video, every_seconds=1 / frames_per_second):
+    frames = read_video(video, every_seconds=1 / frames_per_second, max_pixels=max_pixels)
+    for frame in frames:
         if frame.seconds > max_seconds:
             return
+        predictor.check_size(frame.pixels, name=Path(video).name, max_pixels=max_pixels)
         found = predictor(frame.pixels, threshold=threshold)
         on_progress(frame.seconds)
         picture = overlay(frame.pixels, found.mask)

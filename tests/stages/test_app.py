@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from browser import page
 from doors import Chain
+from PIL import Image
 
 from weakseg.arrays import FrameArray
 from weakseg.artifacts.lock import FolderLock
@@ -23,7 +24,7 @@ from weakseg.data import IndexSource, read_frame
 from weakseg.data.truth import load_masks, read_mask
 from weakseg.errors import ArtifactError, DataError
 from weakseg.plans import AppPlan
-from weakseg.stages.predictor import load_predictor
+from weakseg.stages.predictor import Prediction, Predictor, load_predictor
 from weakseg.stages.serving.corrections import LabelFolder
 from weakseg.stages.serving.ports import listen
 from weakseg.stages.serving.viewing import repainted, watch
@@ -103,6 +104,67 @@ def test_a_picture_that_is_none_is_told(running: Running, tmp_path: Path) -> Non
         asked.predict(client.handle_file(broken), 0.5, api_name="/look")
 
 
+@pytest.fixture
+def deep_picture(tmp_path: Path) -> Path:
+    """A grey picture of 16 bits, all of it above the 8 that would be clipped to white."""
+    ramp = np.linspace(300, 65535, 64 * 48).reshape(48, 64).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    return tmp_path / "deep.png"
+
+
+@pytest.fixture
+def grey_picture(tmp_path: Path) -> Path:
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "grey.jpg", quality=60)
+    return tmp_path / "grey.jpg"
+
+
+def test_pictures_are_read_as_they_were_sent(
+    running: Running, deep_picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[FrameArray, Prediction]] = []
+    predict = Predictor.__call__
+
+    def seeing(self: Predictor, frame: FrameArray, **how: Any) -> Prediction:
+        seen.append((frame, predict(self, frame, **how)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(Predictor, "__call__", seeing)
+    asked = client.Client(running.address, verbose=False)
+    asked.predict(client.handle_file(deep_picture), 0.25, api_name="/look")
+    frame = read_frame(deep_picture)
+    assert frame.mean() < 200, "not white"
+    np.testing.assert_array_equal(seen[0][0], frame)
+    np.testing.assert_array_equal(seen[0][1].scores, running.predictor.scores(frame))
+
+
+def test_label_keeps_the_pixels_that_were_sent(
+    running: Running, grey_picture: Path, tmp_path: Path
+) -> None:
+    labels = LabelFolder(tmp_path / "labels")
+    blocks = app.make_app({"first": running.predictor}, labels, AppPlan(run="run"))
+    called = {one.name: one.fn for one in blocks.fns.values()}
+    picture = next(
+        one for one in blocks.blocks.values() if getattr(one, "label", "") == "Drop a picture here"
+    )
+    sent = picture.data_model(path=str(grey_picture), orig_name=grey_picture.name)
+    kept = called["look"](picture.preprocess(sent), 0.5)[0]
+    _, taken = called["begin"](kept, 0.5)
+    called["keep"](taken, {"layers": []})
+    index = str(labels.folder / "index.csv")
+    (frame,) = IndexSource(index, scenes="frame", val_fraction=0).frames()
+    np.testing.assert_array_equal(read_frame(frame.path), read_frame(grey_picture))
+
+
+def test_thin_pictures_that_take_much_memory_are_told(running: Running, tmp_path: Path) -> None:
+    plan = AppPlan(run="run", max_pixels=100_000)
+    blocks = app.make_app({"first": running.predictor}, LabelFolder(tmp_path / "labels"), plan)
+    look = next(one.fn for one in blocks.fns.values() if one.name == "look")
+    Image.new("L", (5000, 1)).save(tmp_path / "thin.png")
+    with pytest.raises(app.gr.Error, match=r"thin\.png has 5000x1 pixels.*limit of 100000"):
+        look(str(tmp_path / "thin.png"), 0.5)
+
+
 def test_files_beyond_the_limit_are_refused_and_the_others_do_not_stay(
     running: Running, tmp_path: Path
 ) -> None:
@@ -112,7 +174,7 @@ def test_files_beyond_the_limit_are_refused_and_the_others_do_not_stay(
         f"{running.address}/gradio_api/upload", files={"files": large.read_bytes()}, timeout=60
     )
     assert answer.status_code == 413
-    assert running.blocks.delete_cache == (3600, 3600)
+    assert running.blocks.delete_cache == (300, 3600), "an hour, and five minutes at most"
 
 
 def test_a_client_gets_a_videos_smoke_over_time(running: Running, recording: Path) -> None:
@@ -134,6 +196,10 @@ def test_watching_stops_where_it_should(running: Running, recording: Path) -> No
             on_progress=told.append,
         )
     )
+    with pytest.raises(DataError, match="limit of 100"):
+        next(
+            watch(running.predictor, recording, frames_per_second=2, max_seconds=1, max_pixels=100)
+        )
     assert [round(one.seconds, 1) for one in moments] == [0.0, 0.5, 1.0]
     assert told == [one.seconds for one in moments]
     assert moments[0].picture.shape == (48, 64, 3)
