@@ -1,27 +1,20 @@
 """Answer HTTP requests with a finished run: one frame in, its mask out.
 
-One frame is segmented at a time; a bounded number of requests waits, and more are told to come
-back later. Nothing of a request is kept.
+One frame is segmented at a time; a bounded number of requests waits or sends its picture, and more
+are told to come back later. Nothing of a request is kept.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import io
 import logging
-import math
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
-
-import numpy as np
-from PIL import Image
 
 from weakseg import __version__
 from weakseg.arrays import FrameArray
@@ -29,14 +22,15 @@ from weakseg.checks import check_at_least
 from weakseg.data import read_frame
 from weakseg.errors import DataError, MissingExtraError
 from weakseg.plans import ServePlan
-from weakseg.report import overlay
 from weakseg.stages.predictor import Prediction, Predictor, load_predictor
+from weakseg.stages.serving.answers import JSON, PNG, Wanted, answer
+from weakseg.stages.serving.manual import manual_page
 from weakseg.stages.serving.ports import listen
 
 try:
     import uvicorn
     from fastapi import FastAPI, File, HTTPException, Query, Request, Response, UploadFile
-    from fastapi.responses import JSONResponse
+    from fastapi.responses import HTMLResponse, JSONResponse
 except ImportError as error:
     raise MissingExtraError(
         "weakseg.serve needs FastAPI and uvicorn: pip install 'weakseg[serve]'"
@@ -45,18 +39,23 @@ except ImportError as error:
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 5
-_LEVELS = 255
-# Connections that may send at once, beside those that wait.
+# Pictures that may be on their way at once, beside those that wait.
 _UPLOADS = 32
+# Open at once. Beyond it uvicorn hangs up itself, with a bare 503 whatever is asked.
+_CONNECTIONS = 512
 
 
-class Wanted(str, Enum):  # noqa: UP042 - FastAPI shows a str's members as choices
-    """What a client gets back."""
+def _told(description: str, *kinds: str) -> dict[str, Any]:
+    return {"description": description, "content": {kind: {} for kind in kinds}}
 
-    json = "json"
-    mask = "mask"
-    scores = "scores"
-    overlay = "overlay"
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: _told("The figures and the mask, or one picture, as wanted", JSON, PNG),
+    411: _told("The body comes in chunks, or does not say its length", JSON),
+    413: _told("The body is too large", JSON),
+    422: _told("No picture, a damaged one, one of too many pixels, or a wrong parameter", JSON),
+    503: _told("Too many requests are there already: Retry-After says when to come back", JSON),
+}
 
 
 @dataclass(frozen=True)
@@ -85,14 +84,17 @@ def run(plan: ServePlan, config: Mapping[str, Any]) -> None:
     predictor = load_predictor(plan.run, cut=plan.cut, tile=plan.tile, hardware=plan.hardware)
     listener = listen(plan.host, plan.port)
     app = make_app(predictor, limits)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app, log_level="warning", lifespan="off", limit_concurrency=_UPLOADS + limits.queue
-        )
-    )
     port = listener.getsockname()[1]
     log.info("serving %s at http://%s:%d, its manual at /docs", plan.run, plan.host, port)
-    server.run(sockets=[listener])
+    make_server(app).run(sockets=[listener])
+
+
+def make_server(app: FastAPI) -> uvicorn.Server:
+    """Build what serves the service."""
+    # uvicorn counts the connection that asks, too.
+    return uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", lifespan="off", limit_concurrency=_CONNECTIONS + 1)
+    )
 
 
 class Desk:
@@ -108,6 +110,22 @@ class Desk:
         self._places = queue + 1
         self._turn = asyncio.Lock()
         self.taken = 0
+        self._arriving = 0
+
+    @asynccontextmanager
+    async def arrival(self) -> AsyncIterator[None]:
+        """Let a request send its body, until it is answered.
+
+        Raises:
+            HTTPException: 503 if too many do.
+        """
+        if self._arriving >= self._places + _UPLOADS:
+            raise _busy(f"{self._arriving} requests are on their way already")
+        self._arriving += 1
+        try:
+            yield
+        finally:
+            self._arriving -= 1
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
@@ -117,11 +135,7 @@ class Desk:
             HTTPException: 503 if all are taken.
         """
         if self.taken >= self._places:
-            raise HTTPException(
-                503,
-                f"{self.taken} requests wait already: try again later",
-                headers={"Retry-After": str(_RETRY_SECONDS)},
-            )
+            raise _busy(f"{self.taken} requests wait already")
         self.taken += 1
         try:
             yield
@@ -145,20 +159,28 @@ def make_app(predictor: Predictor, limits: Limits) -> FastAPI:
         title="weakseg",
         version=__version__,
         description="Send a frame, get the mask of its smoke.",
+        # FastAPI's own pages run scripts of other hosts.
+        docs_url=None,
+        redoc_url=None,
     )
     desk = Desk(predictor, limits.queue)
 
-    @app.get("/health")
+    @app.get("/health", response_description="It is up")
     async def health() -> dict[str, Any]:
         """Say that the service is up, and how many requests it holds."""
         return {"status": "ok", "requests": desk.taken, "places": limits.queue + 1}
 
-    @app.get("/version")
+    @app.get("/version", response_description="What answers")
     async def version() -> dict[str, Any]:
         """Say what answers: the software, the run, its network and its threshold."""
         return about(predictor)
 
-    @app.post("/predict", response_model=None)
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> HTMLResponse:
+        """Show the manual."""
+        return HTMLResponse(manual_page(app.openapi(), address=str(request.base_url)))
+
+    @app.post("/predict", response_model=None, responses=_ANSWERS)
     async def predict(
         image: Annotated[UploadFile, File(description="A picture: JPEG, PNG, TIFF, WebP")],
         threshold: Annotated[
@@ -169,40 +191,62 @@ def make_app(predictor: Predictor, limits: Limits) -> FastAPI:
         """Segment one picture."""
         async with desk.place():
             started = time.monotonic()
-            frame = await asyncio.to_thread(decode, await image.read(), limits.max_pixels)
+            content = await image.read()
+            frame = await asyncio.to_thread(decode, content, predictor, limits.max_pixels)
             prediction = await desk.predict(frame, threshold)
-            return await asyncio.to_thread(
-                answer, wanted, frame, prediction, time.monotonic() - started
-            )
+            seconds = time.monotonic() - started
+            packed, kind = await asyncio.to_thread(answer, wanted, frame, prediction, seconds)
+            return Response(packed, media_type=kind)
 
     @app.middleware("http")
-    async def refuse_large_bodies(request: Request, call_next: Any) -> Response:
-        """Refuse what is too large by what it says of itself, before reading it."""
-        if request.method == "POST":
-            length = request.headers.get("content-length")
-            # Where a body comes in chunks, the server takes them whatever length is said.
-            is_chunked = "transfer-encoding" in request.headers
-            if is_chunked or length is None or not length.isdigit():
-                return _refused(411, "send the body whole, with its Content-Length")
-            if int(length) > limits.max_bytes:
-                said = f"{length} bytes, but at most {limits.max_bytes} are taken"
-                return _refused(413, f"the body has {said}: send a smaller picture")
-        return await call_next(request)  # type: ignore[no-any-return]
+    async def refuse_unread(request: Request, call_next: Any) -> Response:
+        """Refuse what is too large by what it says of itself, or too much, before reading it."""
+        answered: Response
+        if request.method != "POST":
+            answered = await call_next(request)
+            return answered
+        try:
+            check_body(request, limits.max_bytes)
+            async with desk.arrival():
+                answered = await call_next(request)
+        except HTTPException as error:
+            refused = {"detail": error.detail}
+            answered = JSONResponse(refused, status_code=error.status_code, headers=error.headers)
+        return answered
 
     return app
 
 
-def decode(content: bytes, max_pixels: int) -> FrameArray:
+def check_body(request: Request, max_bytes: int) -> None:
+    """Refuse a body by what its request says of it.
+
+    Raises:
+        HTTPException: 411 if its length is open, 413 if it is too large.
+    """
+    length = request.headers.get("content-length")
+    # Where a body comes in chunks, the server takes them whatever length is said.
+    is_chunked = "transfer-encoding" in request.headers
+    if is_chunked or length is None or not length.isdigit():
+        raise HTTPException(411, "send the body whole, with its Content-Length")
+    if int(length) > max_bytes:
+        said = f"{length} bytes, but at most {max_bytes} are taken"
+        raise HTTPException(413, f"the body has {said}: send a smaller picture")
+
+
+def decode(content: bytes, predictor: Predictor, max_pixels: int) -> FrameArray:
     """Read a picture by the one reader of all stages.
 
     Raises:
-        HTTPException: 422 if it is none, is damaged or has too many pixels.
+        HTTPException: 422 if it is none, is damaged or has too many pixels, as it is or where it
+            is stretched to what the network reads.
     """
     with tempfile.TemporaryDirectory(prefix="weakseg-") as folder:
         path = Path(folder) / "image"
         path.write_bytes(content)
         try:
-            return read_frame(path, max_pixels=max_pixels)
+            frame = read_frame(path, max_pixels=max_pixels)
+            predictor.check_size(frame, name="the image", max_pixels=max_pixels)
+            return frame
         except DataError as error:
             raise HTTPException(422, str(error).replace(str(path), "the image")) from error
 
@@ -220,38 +264,6 @@ def about(predictor: Predictor) -> dict[str, Any]:
     }
 
 
-def answer(wanted: Wanted, frame: FrameArray, prediction: Prediction, seconds: float) -> Response:
-    """Pack a prediction as the client wants it: figures and mask in JSON, or one PNG."""
-    if wanted is Wanted.mask:
-        return _png(prediction.mask * np.uint8(_LEVELS))
-    if wanted is Wanted.scores:
-        return _png(np.rint(prediction.scores * _LEVELS).astype(np.uint8))
-    if wanted is Wanted.overlay:
-        return _png(overlay(frame, prediction.mask))
-    height, width = prediction.scores.shape
-    mask = _packed(prediction.mask * np.uint8(_LEVELS))
-    return JSONResponse(
-        {
-            "width": width,
-            "height": height,
-            "smoke_probability": round(prediction.probability, 6),
-            "smoke_share": round(prediction.share, 6),
-            "threshold": prediction.threshold,
-            "seconds": round(seconds, 3) if math.isfinite(seconds) else None,
-            "mask_png_base64": base64.b64encode(mask).decode("ascii"),
-        }
-    )
-
-
-def _packed(pixels: FrameArray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def _png(pixels: FrameArray) -> Response:
-    return Response(_packed(pixels), media_type="image/png")
-
-
-def _refused(status: int, words: str) -> JSONResponse:
-    return JSONResponse({"detail": words}, status_code=status)
+def _busy(words: str) -> HTTPException:
+    headers = {"Retry-After": str(_RETRY_SECONDS)}
+    return HTTPException(503, f"{words}: try again later", headers=headers)

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -22,6 +22,7 @@ from weakseg import __version__
 from weakseg.data import read_frame
 from weakseg.errors import ArtifactError
 from weakseg.stages.predictor import Prediction, Predictor, load_predictor
+from weakseg.stages.serving.manual import manual_page
 from weakseg.stages.serving.ports import listen
 
 pytest.importorskip("fastapi", reason="needs the extra [serve]")
@@ -37,7 +38,7 @@ class Served:
     def __init__(self, predictor: Predictor) -> None:
         listener = listen("127.0.0.1", 0)
         app = serving.make_app(predictor, LIMITS)
-        self._server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+        self._server = serving.make_server(app)
         self._thread = threading.Thread(target=self._server.run, args=([listener],), daemon=True)
         self._thread.start()
         self.address = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -124,6 +125,42 @@ def test_bad_requests_are_told_what_is_wrong(served: Served, picture: bytes) -> 
     assert "pixels" in send(served, wide.getvalue()).json()["detail"]
 
 
+@pytest.mark.parametrize("size", [(5000, 1), (1, 5000)])
+def test_thin_pictures_that_take_much_memory_are_refused(
+    served: Served, size: tuple[int, int]
+) -> None:
+    thin = io.BytesIO()
+    Image.new("L", size).save(thin, format="PNG")
+    answer = send(served, thin.getvalue())
+    assert answer.status_code == 422
+    assert f"the image has {size[0]}x{size[1]} pixels" in answer.json()["detail"]
+    assert f"the limit of {LIMITS.max_pixels}" in answer.json()["detail"]
+
+
+def test_the_manual_names_every_path_and_no_other_host(served: Served) -> None:
+    answer = served.client.get("/docs")
+    assert answer.headers["content-type"].startswith("text/html")
+    page = answer.text
+    schema = served.client.get("/openapi.json").json()
+    assert set(schema["paths"]) == {"/health", "/version", "/predict"}
+    for path in schema["paths"]:
+        assert f"{served.address}{path}" in page
+    for words in ("threshold", "number from 0 to 1", "one of json, mask, scores, overlay", "503"):
+        assert words in page
+    assert f"curl -F image=@frame.jpg {served.address}/predict" in page
+    assert "//" not in page.replace(served.address, "")
+    assert "<script" not in page
+    assert served.client.get("/redoc").status_code == 404
+
+
+def test_the_manual_is_escaped(served: Served) -> None:
+    told = {"description": "<b>", "responses": {"200": {"description": "a < b & c"}}}
+    schema = {"info": {"title": "<t>", "version": "1"}, "paths": {"/<p>": {"get": told}}}
+    page = manual_page(schema, address="http://<x>/")
+    assert not any(words in page for words in ("<b>", "a < b", "<t>", "<p>/", "/<p>", "<x>"))
+    assert "curl &#x27;http://&lt;x&gt;/&lt;p&gt;&#x27;" in page
+
+
 def test_bodies_beyond_the_limit_are_refused(served: Served) -> None:
     answer = send(served, bytes(LIMITS.max_bytes))
     assert answer.status_code == 413
@@ -197,6 +234,61 @@ def test_who_comes_when_the_queue_is_full_is_told_to_come_back(
         assert service.client.get("/health").json()["requests"] == 0
     finally:
         go_on.set()
+        service.close()
+
+
+def upload_begun(service: Served) -> socket.socket:
+    """Connect, and send the head of a picture's request alone, until the server waits for more."""
+    url = service.client.base_url
+    line = socket.create_connection((url.host, url.port), timeout=30)
+    line.sendall(
+        b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\nExpect: 100-continue\r\n\r\n"
+    )
+    assert line.recv(1000).startswith(b"HTTP/1.1 100 ")
+    return line
+
+
+def test_too_many_uploads_are_told_to_come_back_and_health_answers(
+    predictor: Predictor, picture: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_UPLOADS", 3)
+    service = Served(predictor)
+    try:
+        with ExitStack() as lines:
+            for _ in range(3 + LIMITS.queue + 1):
+                lines.enter_context(upload_begun(service))
+            late = send(service, picture)
+            assert late.status_code == 503
+            assert late.headers["retry-after"] == "5"
+            assert "5 requests are on their way already" in late.json()["detail"]
+            assert service.client.get("/health").json()["status"] == "ok"
+        deadline = time.monotonic() + 30
+        while send(service, picture).status_code == 503:
+            assert time.monotonic() < deadline, "those that hung up count no more"
+    finally:
+        service.close()
+
+
+def test_connections_that_ask_nothing_keep_nobody_out(served: Served, picture: bytes) -> None:
+    url = served.client.base_url
+    with ExitStack() as lines:
+        for _ in range(60):
+            lines.enter_context(socket.create_connection((url.host, url.port), timeout=30))
+        assert send(served, picture).status_code == 200
+
+
+def test_connections_have_an_end(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "_CONNECTIONS", 3)
+    service = Served(predictor)
+    try:
+        with ExitStack() as lines:
+            for _ in range(2):
+                lines.enter_context(upload_begun(service))
+            assert service.client.get("/health").status_code == 200
+            late = httpx.get(f"{service.address}/health")
+            assert (late.status_code, late.text) == (503, "Service Unavailable")
+    finally:
         service.close()
 
 
