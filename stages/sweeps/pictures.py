@@ -27,6 +27,7 @@ from weakseg.report.pictures import data_uri
 from weakseg.stages.evidence import EvidenceReader, at_frame_size
 from weakseg.stages.scores import THRESHOLD, mask_path, score_path
 from weakseg.stages.sweeps.folders import STAGE1
+from weakseg.stages.sweeps.groups import group_points
 from weakseg.stages.sweeps.ledger import FINISHED, Point
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,9 @@ class _Seen:
 
 
 def most_promising(points: Sequence[Point], sign: float) -> list[Point]:
-    """Give the finished points that get pictures: the best, or the first without a metric.
+    """Give the finished points that get pictures: the best of every setting, then the second ...
+
+    So no setting goes without as long as there are no more of them than points with pictures.
 
     Args:
         points: Of a sweep.
@@ -73,8 +76,13 @@ def most_promising(points: Sequence[Point], sign: float) -> list[Point]:
         is_known = point.metric is not None and math.isfinite(point.metric)
         return sign * (point.metric or 0.0) if is_known else -math.inf
 
-    finished = [one for one in points if one.status == FINISHED]
-    return sorted(finished, key=lambda one: -worth(one))[:_PICTURED]
+    finished = {one.number: one for one in points if one.status == FINISHED}
+    ranked: list[tuple[int, Point]] = []
+    for group in group_points(list(finished.values())):
+        own = [finished[number] for number in group.points]
+        ranked += enumerate(sorted(own, key=lambda one: -worth(one)))
+    ranked.sort(key=lambda one: (one[0], -worth(one[1]), one[1].number))
+    return [point for _, point in ranked[:_PICTURED]]
 
 
 def all_pictures(folders: Mapping[int, Mapping[str, Path]]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from weakseg.stages.sweeps.file import Metric, SweepFile
 from weakseg.stages.sweeps.folders import folders_of
 from weakseg.stages.sweeps.ledger import FAILED, FINISHED, Point
 from weakseg.stages.sweeps.page import write_sweep_page
+from weakseg.stages.sweeps.pictures import most_promising
 
 CONFIG: dict[str, Any] = {
     "output": "out",
@@ -155,3 +156,18 @@ def test_stage_1_of_a_chain_is_found_by_what_was_recorded(chains: Path) -> None:
     assert folders_of(chains, point(0)) == {"": own, "stage1": chains / "shared" / name}
     (own / "stage1").mkdir()
     assert folders_of(chains, point(0))["stage1"] == own / "stage1"
+
+
+def test_every_setting_has_its_best_pictured_before_any_has_its_second() -> None:
+    best = [point(k, 0.9 - 0.001 * k, refine="crf", seed=k) for k in range(60)]
+    others = [
+        point(100 + 2 * k + seed, 0.1 * k + 0.01 * seed, refine=f"other{k}", seed=seed)
+        for k in range(3)
+        for seed in (0, 1)
+    ]
+    failed = point(200, None, refine="failed", seed=0)
+    found = [one.number for one in most_promising([*others, failed, *best], 1.0)]
+    assert found[:8] == [0, 105, 103, 101, 1, 104, 102, 100]
+    assert found[8:] == list(range(2, 42)) and len(found) == 48
+    less = most_promising([*others, *best], -1.0)
+    assert [one.number for one in less[:4]] == [100, 102, 104, 59]
