@@ -96,6 +96,12 @@ def test_a_chain_has_its_masks_and_the_curves_of_the_stage_1_it_shares(chains: P
     assert data["pictures"]["frames"][0]["picture"] == data_uri(pixels[0], long_side=176)
 
 
+def test_the_page_says_how_a_finished_run_is_made_anew(chains: Path) -> None:
+    text = write_sweep_page(chains, FILE, [point(0)], 1).read_text(encoding="utf-8")
+    assert "run again" not in text
+    assert "A finished run is left as it is: add <code>overwrite=true</code>" in text
+
+
 def test_each_frame_is_decoded_once(chains: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: Counter[str] = Counter()
 
