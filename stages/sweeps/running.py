@@ -109,26 +109,33 @@ def make_points(sweep: Sweep, *, jobs: int, stop: StopFlag, count: int | None = 
     tried: set[int] = set()
     took: list[float] = []
     running: dict[Future[Point], Claim] = {}
-    is_open = True
+
+    def fill_slots() -> None:
+        """Take points while a slot is free, until none is left but what others make."""
+        while len(running) < jobs and (count is None or len(tried) < count) and not stop.is_set:
+            claim = _claim(sweep, tried)
+            if claim is None:
+                return
+            tried.add(claim.point.number)
+            running[pool.submit(make_point, sweep, claim, terminal, stop)] = claim
+
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         try:
-            while not stop.is_set:
-                while is_open and len(running) < jobs and (count is None or len(tried) < count):
-                    claim = _claim(sweep, tried)
-                    is_open = claim is not None
-                    if claim is not None:
-                        tried.add(claim.point.number)
-                        running[pool.submit(make_point, sweep, claim, terminal, stop)] = claim
-                if not running:
-                    break
+            fill_slots()
+            while running and not stop.is_set:
                 ended, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                if not ended:
+                    continue
+                points: list[Point] = []
                 for future in ended:
                     is_new = running.pop(future).point.attempts == 0
-                    point = future.result()
-                    if point.status == FINISHED and is_new:
-                        took.append(point.seconds)
+                    points.append(future.result())
+                    if points[-1].status == FINISHED and is_new:
+                        took.append(points[-1].seconds)
+                # First of all: no slot is to wait for the page.
+                fill_slots()
+                for point in points:
                     _tell_point(sweep, point, collect(sweep, at_end=False), took, jobs)
-                    is_open = True
             if stop.is_set:
                 terminal.stop()
             wait(running)

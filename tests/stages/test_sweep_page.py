@@ -6,24 +6,28 @@ import dataclasses
 import json
 import re
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from doors import Chain
+from fake_python import make_fake_python
 
 from weakseg.artifacts import read_frames, read_mask_ids, write_cam
 from weakseg.data import read_frame
-from weakseg.plans import ChainPlan
+from weakseg.plans import ChainPlan, HardwarePlan, SweepPlan
 from weakseg.report import overlay
 from weakseg.report.pictures import data_uri
 from weakseg.stages.chain import links_of
-from weakseg.stages.sweeps import pictures
+from weakseg.stages.sweeps import pictures, running
+from weakseg.stages.sweeps.command import run
 from weakseg.stages.sweeps.file import Metric, SweepFile
 from weakseg.stages.sweeps.folders import folders_of
-from weakseg.stages.sweeps.ledger import FAILED, FINISHED, Point
+from weakseg.stages.sweeps.ledger import FAILED, FINISHED, Ledger, Point
 from weakseg.stages.sweeps.page import write_sweep_page
 from weakseg.stages.sweeps.pictures import most_promising
 
@@ -177,3 +181,26 @@ def test_every_setting_has_its_best_pictured_before_any_has_its_second() -> None
     assert found[8:] == list(range(2, 42)) and len(found) == 48
     less = most_promising([*others, *best], -1.0)
     assert [one.number for one in less[:4]] == [100, 102, 104, 59]
+
+
+def test_the_next_point_is_taken_before_the_page_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fake").mkdir()
+    monkeypatch.setattr(sys, "executable", str(make_fake_python(tmp_path / "fake")))
+    content = {
+        "method": "grid",
+        "parameters": {"seed": {"values": [0, 1, 2]}},
+        "command": ["python", "-m", "weakseg.stage1", "${args_no_hyphens}"],
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    known: list[int] = []
+
+    def draw(output: Path, *_: Any) -> None:
+        known.append(len(Ledger(output).points()))
+
+    monkeypatch.setattr(running, "write_sweep_page", draw)
+    run(SweepPlan(file="mine.yaml", output="out", hardware=HardwarePlan(threads=1)), {})
+    # When the folder is made, after each of the three points, and at the end.
+    assert known == [0, 2, 3, 3, 3]
