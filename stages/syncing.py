@@ -179,14 +179,14 @@ def require_server(address: str, *, timeout_seconds: float, done: int = 0) -> No
         error.close()
         if error.code < _OUT_OF_ORDER:
             return  # It answers.
-        problem, reason = error, f"{error.code} {error.reason}"
+        reason = f"{error.code} {error.reason}"
     except (OSError, ValueError) as error:
-        problem, reason = error, getattr(error, "reason", error)
+        reason = str(getattr(error, "reason", error))
     told = f"{done} runs were uploaded, the rest were not" if done else "nothing was uploaded"
     raise SyncFailed(
         f"{address} cannot be reached ({reason}): {told}; run the same command where there is a "
         "network and the runs lie under the same path (WANDB_BASE_URL names another server)"
-    ) from problem
+    )
 
 
 def require_place(run: OfflineRun) -> None:
