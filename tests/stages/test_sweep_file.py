@@ -69,6 +69,8 @@ def test_own_files_run_here_as_wandbs_agent_would_run_them(path: Path, tmp_path:
 def test_own_files_keep_to_wandbs_schema(path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Of pydantic's, at its import.
+        # Version 0.3.0 of its engine wants numpy<2, and 0.2.0 knows no run_cap: neither is a
+        # dependency. `pip install --no-deps sweeps==0.3.0 jsonref` beside ours runs this.
         config = pytest.importorskip("sweeps.config", reason="wandb's engine is not installed")
     assert config.schema_violations_from_proposed_config(yaml.safe_load(path.read_text())) == []
 
