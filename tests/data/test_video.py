@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import sys
 import threading
@@ -316,7 +317,7 @@ def test_whatever_ends_a_stream_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     def broken(*_: Any, **__: Any) -> FrameArray:
         raise ValueError("no such format")
 
-    monkeypatch.setattr(streams, "upright_pixels", broken)
+    monkeypatch.setattr(streams.Upright, "__call__", broken)
     with serving(Camera) as base:
         end = time.monotonic() + 5
         stream = read_video(
@@ -324,6 +325,19 @@ def test_whatever_ends_a_stream_is_told(monkeypatch: pytest.MonkeyPatch) -> None
         )
         with pytest.raises(DataError, match=r"127\.0\.0\.1.* cannot be read .*no such format"):
             list(stream)
+
+
+def test_decoded_frames_do_not_wait_for_the_garbage_collector(tmp_path: Path) -> None:
+    video = tmp_path / "a.mp4"
+    write_video(video, (VideoFrame(i, i / 30, np.zeros((H, W, 3), np.uint8)) for i in range(30)))
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in read_video(video):
+            held = sum(type(one) is av.VideoFrame for one in gc.get_objects())
+            assert held < 10, "those that a packet gave at once, and the one that was looked at"
+    finally:
+        gc.enable()
 
 
 def test_silent_stream_is_given_up() -> None:

@@ -120,15 +120,35 @@ def av_module() -> Any:
         raise MissingExtraError("videos and streams need `pip install weakseg[video]`") from error
 
 
-def upright_pixels(frame: Any, *, name: str, max_pixels: int) -> FrameArray:
-    """Give a decoded frame as (H, W, 3) uint8 RGB, rotated and mirrored as its file asks."""
-    if frame.width * frame.height > max_pixels:
-        raise DataError(
-            f"{name} has frames of {frame.width}x{frame.height} pixels, above the limit of "
-            f"{max_pixels}: raise max_pixels if it is to be trusted"
-        )
-    pixels = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(_turned(pixels, _display_matrix(frame)))
+class Upright:
+    """Give the frames of one source rotated and mirrored as its first frame asks.
+
+    Looking at a frame's side data ties it into a cycle of references, so that its memory waits for
+    the garbage collector. It is looked at once, therefore, and not in every frame.
+
+    Args:
+        name: Of the source, for what is said of it.
+        max_pixels: Refuse larger frames.
+    """
+
+    def __init__(self, name: str, *, max_pixels: int) -> None:
+        self._name, self._max_pixels = name, max_pixels
+        self._matrix: tuple[int, int, int, int] | None = None
+
+    def __call__(self, frame: Any) -> FrameArray:
+        """Give a decoded frame as (H, W, 3) uint8 RGB.
+
+        Raises:
+            DataError: If it has too many pixels.
+        """
+        if frame.width * frame.height > self._max_pixels:
+            raise DataError(
+                f"{self._name} has frames of {frame.width}x{frame.height} pixels, above the limit "
+                f"of {self._max_pixels}: raise max_pixels if it is to be trusted"
+            )
+        if self._matrix is None:
+            self._matrix = _display_matrix(frame)
+        return np.ascontiguousarray(_turned(frame.to_ndarray(format="rgb24"), self._matrix))
 
 
 def stated_seconds(container: Any) -> float:

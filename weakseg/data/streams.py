@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from weakseg.data.containers import av_module, open_video, shown, upright_pixels
+from weakseg.data.containers import Upright, av_module, open_video, shown
 from weakseg.data.video_frames import FrameChoice, VideoFrame
 from weakseg.errors import DataError
 
@@ -82,7 +82,7 @@ class _Camera:
     ) -> None:
         self._url, self._name = url, shown(url)
         self._is_wanted = choice.chooser()
-        self._max_pixels = max_pixels
+        self._upright = Upright(self._name, max_pixels=max_pixels)
         self._timeout, self._patience = timeout_seconds, patience_seconds
         self._changed = threading.Condition()
         self._closed = threading.Event()
@@ -167,7 +167,7 @@ class _Camera:
         seconds = now - self._start
         if frame.is_corrupt or not self._is_wanted(self._index, seconds):
             return
-        pixels = upright_pixels(frame, name=self._name, max_pixels=self._max_pixels)
+        pixels = self._upright(frame)
         with self._changed:
             self._newest = VideoFrame(self._index, seconds, pixels)
             self._changed.notify()

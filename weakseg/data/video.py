@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from weakseg.checks import check_at_least, check_positive
 from weakseg.data.containers import (
+    Upright,
     av_module,
     is_url,
     open_video,
     shown,
     stated_seconds,
-    upright_pixels,
 )
 from weakseg.data.reading import MAX_PIXELS
 from weakseg.data.streams import read_stream
@@ -87,6 +87,7 @@ def _read_recording(
 ) -> Iterator[VideoFrame]:
     """Yield the wanted frames up to the end, then say what could not be read."""
     name, is_wanted = shown(source), choice.chooser()
+    upright = Upright(name, max_pixels=max_pixels)
     clock, index, damage = _Clock(container), -1, _Damage(name)
     with container:
         for index, frame in enumerate(_decoded(container, damage)):
@@ -94,9 +95,7 @@ def _read_recording(
             if frame.is_corrupt:
                 damage.note(seconds)
             elif is_wanted(index, seconds):
-                yield VideoFrame(
-                    index, seconds, upright_pixels(frame, name=name, max_pixels=max_pixels)
-                )
+                yield VideoFrame(index, seconds, upright(frame))
         end, stated = clock.end, stated_seconds(container)
     if index < 0:
         raise DataError(f"{name} has no frame that can be read: copy it again")
