@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -121,7 +122,7 @@ def predict_videos(videos: Sequence[Path], work: VideoWork) -> list[str]:
 def predict_pictures(pictures: Sequence[Path], work: VideoWork) -> list[Path]:
     """Segment those pictures that are not done yet; give those that cannot be read."""
     base, output, unread = _base(work.plan), work.output, []
-    with RowFiles(output, COLUMNS) as files:
+    with closing(RowFiles(output, COLUMNS)) as files:
         done = _done(pictures, files, work) if work.is_same else {}
         files.start(list(done.values()))
         left = [picture for picture in pictures if picture not in done]

@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Final
 
 from weakseg.artifacts import disk_errors, write_text
@@ -76,19 +75,6 @@ class RowFiles:
             with disk_errors(file.name):
                 file.close()
         self._open = None
-
-    def __enter__(self) -> RowFiles:
-        """Use as a context manager: the files are closed at the end."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the files."""
-        self.close()
 
     def _as_csv(self, row: Row) -> str:
         text = io.StringIO()

@@ -7,6 +7,7 @@ import json
 import shutil
 import weakref
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -381,7 +382,7 @@ def test_average_over_time_follows_the_clock() -> None:
 
 
 def test_half_written_rows_are_dropped(tmp_path: Path) -> None:
-    with RowFiles(tmp_path, ("image", "smoke_share")) as files:
+    with closing(RowFiles(tmp_path, ("image", "smoke_share"))) as files:
         files.start()
         for name in ("a,b.png", "ü.png"):
             files.append({"image": name, "smoke_share": 0.25, "bytes": 3})
