@@ -3,14 +3,16 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <vector>
 
 #include "strided_copy.h"
+#include "tile_kernels.h"
 
 namespace weakseg {
 
-/// Energy of a class that is none, beside the least of a point's: its probability is 0.
-constexpr float kImpossible = 1e30F;
+/// Energy of a class that is none: its probability is 0.
+constexpr float kImpossible = std::numeric_limits<float>::infinity();
 
 inline std::size_t row_width(std::size_t classes) {
     return classes <= 4 ? 4 : (classes + 7) / 8 * 8;
@@ -29,10 +31,7 @@ inline void widen(const Strided<const float>& from, std::size_t points, std::siz
 inline void widen_energies(const Strided<const float>& from, std::size_t points,
                            std::size_t classes, std::size_t width, float* to) {
     widen(from, points, classes, width, kImpossible, to);
-    for (float* row = to; row < to + points * width; row += width) {
-        const float least = *std::min_element(row, row + classes);
-        for (std::size_t k = 0; k < classes; ++k) row[k] -= least;
-    }
+    tile_kernels().subtract_least(width, points, to);
 }
 
 /// Whether a (classes, classes) matrix is a multiple of the identity.

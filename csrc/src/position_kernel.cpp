@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "pool.h"
+#include "position_cells.h"
 #include "tile_kernels.h"
 #include "weakseg/parallel.h"
 
@@ -13,31 +14,50 @@ namespace weakseg {
 
 namespace {
 
-/// Floats of a strip: rows of whole frames lie so that a column of them shares few cache lines'
-/// places, and evicts itself.
-constexpr std::size_t kStrip = 64;
+/// Axes of fewer pixels than this would be mostly margin.
+constexpr std::size_t kFewPixels = 16;
 
-std::vector<float> taps_of(float sigma, std::size_t size) {
-    // exp(-4^2 / 2) is 3e-4, and all that lies beyond 6e-5 of the whole.
-    const double reach = std::ceil(4.0 * static_cast<double>(sigma));
-    const auto radius = static_cast<std::size_t>(std::min(reach, static_cast<double>(size - 1)));
-    // A little more costs less than a radius that the fast convolution is not made for.
-    std::vector<float> taps(std::max(radius, static_cast<std::size_t>(kFastRadius)) + 1, 0.0F);
-    for (std::size_t i = 0; i <= radius; ++i) {
-        const double distance = static_cast<double>(i) / static_cast<double>(sigma);
-        taps[i] = static_cast<float>(std::exp(-0.5 * distance * distance));
+/// A Gaussian's weights at every whole distance, cut off at four deviations.
+///
+/// Of fourth cumulant `cumulant`, by the first term of Edgeworth's series.
+std::vector<float> gaussian(double largest, double deviation, double cumulant, std::size_t most) {
+    const double reach = std::min(std::ceil(4.0 * deviation), static_cast<double>(most));
+    const double bend = cumulant / (24.0 * std::pow(deviation, 4.0));
+    std::vector<float> weights;
+    for (double i = 0.0; i <= reach; ++i) {
+        const double square = (i / deviation) * (i / deviation);
+        const double hermite = square * square - 6.0 * square + 3.0;
+        weights.push_back(
+            static_cast<float>(largest * std::exp(-0.5 * square) * (1.0 + bend * hermite)));
     }
-    return taps;
+    return weights;
 }
 
 }  // namespace
+
+PositionAxis::PositionAxis(float sigma_pixels, std::size_t pixels)
+    : pixels_per_cell(sigma_pixels < 3.0F || pixels < kFewPixels ? 1 : 2),
+      margin(pixels_per_cell == 1 ? 0 : kCellMargin) {
+    const auto sigma = static_cast<double>(sigma_pixels);
+    const std::size_t most = cells(pixels) - 1;
+    if (pixels_per_cell == 1) {
+        taps = gaussian(1.0, sigma, 0.0, most);
+    } else {
+        // What the binomials on the way to the cells and back leave to do, in cells of two pixels.
+        // Of every pixel half goes to cells, and every pixel gets half of a cell.
+        const double deviation = std::sqrt(sigma * sigma - 2.0 * kCellVariance) / 2.0;
+        taps = gaussian(2.0 * sigma / deviation, deviation, -2.0 * kCellCumulant / 16.0, most);
+    }
+    // A little more costs less than a radius that the fast convolution is not made for.
+    if (taps.size() <= kFastRadius) taps.resize(kFastRadius + 1, 0.0F);
+}
 
 PositionKernel::PositionKernel(std::size_t height, std::size_t width, float sigma_x_pixels,
                                float sigma_y_pixels)
     : height_(height),
       width_(width),
-      taps_x_(taps_of(sigma_x_pixels, width)),
-      taps_y_(taps_of(sigma_y_pixels, height)) {}
+      axis_x_(sigma_x_pixels, width),
+      axis_y_(sigma_y_pixels, height) {}
 
 void PositionKernel::filter(const float* values, std::size_t channels, float* out,
                             const FilterOptions& options) const {
@@ -49,96 +69,63 @@ void PositionKernel::filter(const float* values, std::size_t channels, float* ou
 
 void PositionKernel::filter_rows(const float* values, std::size_t channels, float* out,
                                  const FilterOptions& options) const {
-    const TileKernels& kernels = tile_kernels();
-    const int radius_y = static_cast<int>(taps_y_.size()) - 1;
-    const std::size_t pad_x = (taps_x_.size() - 1) * channels;
-    const auto pad_y = static_cast<std::size_t>(radius_y);
     const std::size_t row = width_ * channels;
-    const std::size_t strip_width = std::min(kStrip, (row + 15) / 16 * 16);
-    const std::size_t strips = (row + strip_width - 1) / strip_width;
-    const std::size_t strip_floats = (height_ + 2 * pad_y) * strip_width;
+    const std::size_t cell_columns = axis_x_.cells(width_) * channels;
+    const std::size_t cell_rows = axis_y_.cells(height_);
+    const std::size_t step = row_step(cell_columns);
     const int threads = row * height_ < 4 * points_per_thread() ? 1 : options.threads;
-    // Along rows, into strips with rows of zeros above and below.
-    PooledVector<float> across(strips * strip_floats);
-    for (std::size_t strip = 0; strip < strips; ++strip) {
-        float* const first = across.data() + strip * strip_floats;
-        std::fill_n(first, pad_y * strip_width, 0.0F);
-        std::fill_n(first + (height_ + pad_y) * strip_width, pad_y * strip_width, 0.0F);
-    }
-    parallel_items(height_, threads, [&](const std::function<std::size_t()>& next) {
-        std::vector<float> padded(row + 2 * pad_x, 0.0F);
-        float* const inner = padded.data() + pad_x;
-        for (std::size_t y = next(); y < height_; y = next()) {
-            kernels.add_scaled(width_, channels, values + y * row, 1.0F,
-                               options.before == nullptr ? nullptr : options.before + y * width_,
-                               true, inner);
-            for (std::size_t strip = 0; strip < strips; ++strip) {
-                const std::size_t x = strip * strip_width;
-                along_row(inner + x, channels, std::min(strip_width, row - x),
-                          across.data() + strip * strip_floats + (y + pad_y) * strip_width);
-            }
-        }
-    });
-    parallel_items(strips, threads, [&](const std::function<std::size_t()>& next) {
-        for (std::size_t strip = next(); strip < strips; strip = next()) {
-            const std::size_t x = strip * strip_width;
-            const float* const first = across.data() + strip * strip_floats + pad_y * strip_width;
-            kernels.convolve(
-                first, taps_y_.data(), radius_y, static_cast<std::ptrdiff_t>(strip_width), height_,
-                std::min(strip_width, row - x), out + x, static_cast<std::ptrdiff_t>(row));
-        }
-    });
-    if (options.after == nullptr) return;
-    parallel_items(height_, threads, [&](const std::function<std::size_t()>& next) {
-        for (std::size_t y = next(); y < height_; y = next()) {
-            kernels.add_scaled(width_, channels, out + y * row, 1.0F, options.after + y * width_,
-                               true, out + y * row);
-        }
-    });
-}
+    const auto for_rows = [&](std::size_t count, auto make_memory, const auto& body) {
+        parallel_items(count, threads, [&](const std::function<std::size_t()>& next) {
+            auto memory = make_memory();
+            for (std::size_t i = next(); i < count; i = next()) body(i, memory);
+        });
+    };
+    const auto factors_of = [&](const float* factors, std::size_t y) {
+        return factors == nullptr ? nullptr : factors + y * width_;
+    };
 
-void PositionKernel::filter_part(const float* values, std::size_t channels, const float* before,
-                                 const Rect& rect, std::vector<float>& scratch, float* out) const {
-    const TileKernels& kernels = tile_kernels();
-    const std::size_t pad_x = taps_x_.size() - 1;
-    const std::size_t pad_y = taps_y_.size() - 1;
-    const std::size_t row = rect.columns * channels;
-    // A cache line more: rows of a power of two would evict each other.
-    const std::size_t step = row + 16;
-    const std::size_t rows = rect.rows + 2 * pad_y;
-    scratch.resize(rows * step + row + 2 * pad_x * channels);
-    float* const padded = scratch.data() + rows * step;
-    const std::size_t begin = rect.left - std::min(rect.left, pad_x);
-    const std::size_t end = std::min(width_, rect.left + rect.columns + pad_x);
-    const std::size_t missing = (pad_x - (rect.left - begin)) * channels;
-    std::fill_n(padded, row + 2 * pad_x * channels, 0.0F);
-    for (std::size_t i = 0; i < rows; ++i) {
-        float* const across = scratch.data() + i * step;
-        const std::size_t y = rect.top + i - pad_y;  // wraps above the frame
-        if (y >= height_) {
-            std::fill_n(across, row, 0.0F);
-            continue;
-        }
-        float* const inner = padded + missing;
-        kernels.add_scaled(end - begin, channels, values + (y * width_ + begin) * channels, 1.0F,
-                           before == nullptr ? nullptr : before + y * width_ + begin, true, inner);
-        along_row(padded + pad_x * channels, channels, row, across);
-    }
-    kernels.convolve(scratch.data() + pad_y * step, taps_y_.data(), static_cast<int>(pad_y),
-                     static_cast<std::ptrdiff_t>(step), rect.rows, row, out,
-                     static_cast<std::ptrdiff_t>(row));
-}
-
-void PositionKernel::along_row(const float* inner, std::size_t channels, std::size_t count,
-                               float* out) const {
-    const int radius = static_cast<int>(taps_x_.size()) - 1;
-    const auto step = static_cast<std::ptrdiff_t>(channels);
-    if (count % channels == 0 && channels > 1) {  // points are rows of channels
-        tile_kernels().convolve(inner, taps_x_.data(), radius, step, count / channels, channels,
-                                out, step);
-    } else {
-        tile_kernels().convolve(inner, taps_x_.data(), radius, step, 1, count, out, 0);
-    }
+    PooledVector<float> across(height_ * step + kRowSlack);
+    for_rows(
+        height_, [&] { return PixelRow(width_, channels); },
+        [&](std::size_t y, PixelRow& pixels) {
+            pixels.fill(width_, values + y * row, factors_of(options.before, y));
+            pixels.to_cells(axis_x_, width_, across.data() + y * step);
+        });
+    // Rows of cells, and zeros above and below.
+    const std::size_t pad = axis_y_.reach();
+    PooledVector<float> cells((cell_rows + 2 * pad) * step + kRowSlack);
+    std::fill_n(cells.begin(), pad * step, 0.0F);
+    std::fill(cells.begin() + static_cast<std::ptrdiff_t>((pad + cell_rows) * step), cells.end(),
+              0.0F);
+    for_rows(
+        cell_rows, [&] { return CellRow(axis_x_, cell_columns, channels); },
+        [&](std::size_t j, CellRow& line) {
+            const RowsOfCell rows(axis_y_, j, height_);
+            rows.sum([&](std::size_t y) { return across.data() + y * step; }, cell_columns,
+                     line.inner());
+            line.convolve(axis_x_, cells.data() + (pad + j) * step);
+        });
+    const std::size_t bands = (cell_rows + kBandRows - 1) / kBandRows;
+    PooledVector<float> smooth(cell_rows * step + kRowSlack);
+    for_rows(
+        bands, [] { return 0; },
+        [&](std::size_t band, int) {
+            const std::size_t first = band * kBandRows;
+            tile_kernels().convolve(cells.data() + (pad + first) * step, axis_y_.taps.data(),
+                                    static_cast<int>(pad), static_cast<std::ptrdiff_t>(step),
+                                    std::min(kBandRows, cell_rows - first),
+                                    whole_vectors(cell_columns), smooth.data() + first * step,
+                                    static_cast<std::ptrdiff_t>(step));
+        });
+    for_rows(
+        height_, [&] { return std::vector<float>(step + kRowSlack); },
+        [&](std::size_t y, std::vector<float>& line) {
+            const CellsOfRow rows(axis_y_, y);
+            rows.sum([&](std::size_t j) { return smooth.data() + j * step; }, cell_columns,
+                     line.data());
+            add_from_cells(axis_x_, width_, channels, line.data(), 1.0F,
+                           factors_of(options.after, y), true, out + y * row);
+        });
 }
 
 }  // namespace weakseg

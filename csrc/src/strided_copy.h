@@ -42,12 +42,24 @@ inline void transpose_four(const float* from, std::size_t from_step, float* to,
     store_four(to + 3 * to_step, __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7));
 }
 
+/// Copy at least four floats, the last of them twice where they are no multiple of four.
+inline void copy_floats(const float* from, float* to, std::size_t count) {
+    for (std::size_t i = 0; i + 4 < count; i += 4) store_four(to + i, load_four(from + i));
+    store_four(to + count - 4, load_four(from + count - 4));
+}
+
 inline void copy_strided(const Strided<const float>& from, const Strided<float>& to,
                          std::size_t points, std::size_t channels) {
     if (from.point_step == 1 && to.point_step == 1) {
         for (std::size_t c = 0; c < channels; ++c) {
             std::memcpy(to.data + c * to.channel_step, from.data + c * from.channel_step,
                         points * sizeof(float));
+        }
+        return;
+    }
+    if (from.channel_step == 1 && to.channel_step == 1 && channels >= 4) {
+        for (std::size_t i = 0; i < points; ++i) {
+            copy_floats(from.data + i * from.point_step, to.data + i * to.point_step, channels);
         }
         return;
     }

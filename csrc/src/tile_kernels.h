@@ -144,21 +144,34 @@ struct BlurAxis {
     float weight;
 };
 
-/// Factors of a tile's points, from the first on; none without `data`.
+/// Factors of a tile's points, from the first on; none without `data`. They lie as in the frame,
+/// or with a step of 0 as the records do: that is faster where they are used again and again.
 struct PointFactors {
     const float* data;
     std::size_t row_step;
 };
 
-/// Convolutions of this radius are fast: that of a deviation of three pixels, cut at four of them.
-constexpr int kFastRadius = 12;
+/// Convolutions of this radius are fast: that of cells, and a deviation of three pixels.
+constexpr int kFastRadius = 5;
+
+/// Cells of two pixels: what of a pixel goes to the cell it lies in, to the next ones, and so on.
+/// A binomial of eight pixels: of every pixel, one half in all.
+constexpr float kCellWeights[4] = {35.0F / 128.0F, 21.0F / 128.0F, 7.0F / 128.0F, 1.0F / 128.0F};
+/// Variance and fourth cumulant of these weights, in pixels.
+constexpr double kCellVariance = 7.0 / 4.0;
+constexpr double kCellCumulant = -7.0 / 8.0;
+/// Cells beyond the pixels' own, on either side, that get some of them.
+constexpr std::size_t kCellMargin = 2;
+/// Zeros that rows of pixels need on either side, and floats that may be read behind cells.
+constexpr std::size_t kCellPadding = 8;
+constexpr std::size_t kRowSlack = 2 * kLanesPerBlock;
 
 /// Values of a tile's points: for 1 or 2 channels, planes of kTilePoints floats; for 4, 8, 16 or
 /// 24, rows of channels, `row_step` floats from one row of points to the next.
 struct TileValues {
     float* data;
     std::size_t row_step;
-    PointFactors factors;  // of rows; planes have none
+    PointFactors factors;  // of planes only as records lie
 };
 
 struct TileKernels {
@@ -181,6 +194,15 @@ struct TileKernels {
     /// sums (+)= weight * factors * from, of rows of channels; `factors` may be null.
     void (*add_scaled)(std::size_t points, std::size_t channels, const float* from, float weight,
                        const float* factors, bool is_first, float* sums);
+    /// Cells of a row of points, kCellMargin more on either side, and whole vectors of them;
+    /// kCellPadding points of zeros surround the row, and kRowSlack floats follow.
+    void (*to_cells)(std::size_t points, std::size_t channels, const float* values, float* cells);
+    /// sums (+)= weight * factors * what the points read off these cells; `factors` may be null.
+    void (*add_from_cells)(std::size_t points, std::size_t channels, const float* cells,
+                           float weight, const float* factors, bool is_first, float* sums);
+    /// out = sum over rows of weights_row * from_row.
+    void (*sum_rows)(std::size_t rows, const float* const* from, const float* weights,
+                     std::size_t count, float* out);
     /// out = 1 / (1 + exp(-x)), x = constant + sum over terms of weight * spread, of points
     /// [begin, end).
     void (*logistic)(std::size_t begin, std::size_t end, const float* constant,
@@ -190,6 +212,8 @@ struct TileKernels {
     void (*tanh_half)(std::size_t begin, std::size_t end, const float* constant,
                       const float* const* spread, const float* weights, std::size_t terms,
                       float* out);
+    /// rows = rows less the least of every row of labels, a multiple of 4.
+    void (*subtract_least)(std::size_t labels, std::size_t points, float* rows);
     /// out = softmax(-energies + sum over terms of weight * spread) of rows of labels, a multiple
     /// of 4, points [begin, end).
     void (*softmax)(std::size_t labels, std::size_t begin, std::size_t end, const float* energies,

@@ -35,6 +35,28 @@ TileView TiledLattice::view(const Tile& tile) const {
     return view;
 }
 
+PooledVector<float> TiledLattice::by_record(const float* factors, int threads) const {
+    PooledVector<float> ordered(points_ + tiles_.size() * kRecordPadding);
+    parallel_items(
+        tiles(), useful_threads(points_, threads), [&](const std::function<std::size_t()>& next) {
+            for (std::size_t at = next(); at < tiles(); at = next()) {
+                const TileRect& rect = tiles_[at].rect;
+                const float* const of_tile = factors + rect.top * width_ + rect.left;
+                const std::size_t count =
+                    std::size_t{rect.rows - 1} * rect.columns + rect.last_columns;
+                float* const to = ordered.data() + rect.first_record;
+                for (std::size_t i = 0; i < count; ++i) {
+                    const std::uint32_t word =
+                        records_[(rect.first_record + i) * kRecordWords + kPlaceWord];
+                    const std::uint32_t place = word >> 16U;
+                    to[i] = of_tile[(place >> kTileShift) * width_ + (place & (kTileSide - 1))];
+                }
+                std::fill_n(to + count, kRecordPadding, 0.0F);
+            }
+        });
+    return ordered;
+}
+
 TiledLattice::VertexValues TiledLattice::start(int channels, bool symmetric, int threads) const {
     VertexValues vertices{};
     vertices.channels = channels;
@@ -177,15 +199,13 @@ void TiledLattice::store_tile(const Tile& tile, const float* in_tile, const floa
 
 void TiledLattice::prefetch_tile(std::size_t tile, const ChannelBlock& block) const {
     if (tile >= tiles()) return;
-    constexpr std::size_t kLine = 64 / sizeof(float);
     const bool is_planes = block.point_step == 1;
     for_rows(tiles_[tile], [&](std::size_t point, std::size_t, std::size_t columns) {
         const std::size_t planes = is_planes ? block.channels : 1;
         for (std::size_t c = 0; c < planes; ++c) {
             const float* row =
                 block.data + point * block.point_step + (is_planes ? c * block.channel_step : 0);
-            const std::size_t floats = columns * block.point_step;
-            for (std::size_t i = 0; i < floats; i += kLine) __builtin_prefetch(row + i);
+            prefetch_floats(row, columns * block.point_step);
         }
     });
 }

@@ -47,6 +47,13 @@ class TiledLattice final : public Lattice::Base {
     std::size_t width() const { return width_; }
     bool is_frame() const { return is_frame_; }
 
+    /// Points' factors in the order of the records.
+    PooledVector<float> by_record(const float* factors, int threads) const;
+    PointFactors of_tile(std::size_t tile, const PooledVector<float>& by_record) const {
+        if (by_record.empty()) return {nullptr, 0};
+        return {by_record.data() + tiles_[tile].rect.first_record, 0};
+    }
+
     VertexValues start(int channels, bool symmetric, int threads) const;
     void splat(std::size_t tile, const TileValues& from, VertexValues& vertices) const;
     void blur(VertexValues& vertices) const;

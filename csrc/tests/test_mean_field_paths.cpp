@@ -32,15 +32,17 @@ class FrameModel {
           smooth_({levels_.data(), nullptr, height, width, false}, 20.0F, 13.0F, built()),
           sharp_({levels_.data(), nullptr, height, width, false}, 5.0F, 2.0F, built()),
           position_(height, width, 3.0F, 2.0F),
+          wide_(height, width, 4.5F, 3.5F),
           none_(std::vector<float>(points_ * 2, 0.0F).data(), points_, 2, built()) {}
 
     std::size_t points() const { return points_; }
 
-    /// One kernel of position and two of the frame, the sharp one of many vertices.
+    /// Two kernels of position and two of the frame, the sharp one of many vertices.
     std::vector<PairwiseTerm> terms(std::size_t labels, Normalisation normalisation) const {
         // Without normalisation sums are large: weak kernels keep labels undecided.
         const float strength = normalisation == Normalisation::kNone ? 0.02F : 1.0F;
-        return {{nullptr, &position_, normalisation, potts(labels, strength)},
+        return {{nullptr, &position_, normalisation, potts(labels, 0.6F * strength)},
+                {nullptr, &wide_, normalisation, potts(labels, 0.4F * strength)},
                 {&smooth_, nullptr, normalisation, potts(labels, 2.0F * strength)},
                 {&sharp_, nullptr, normalisation, potts(labels, 1.5F * strength)}};
     }
@@ -79,6 +81,7 @@ class FrameModel {
     Lattice smooth_;
     Lattice sharp_;
     PositionKernel position_;
+    PositionKernel wide_;  // of cells along both axes
     Lattice none_;
 };
 

@@ -1,7 +1,7 @@
-// Exact Gaussian filtering of a frame by place alone: two passes of a convolution.
+// Gaussian filtering of a frame by place alone: a convolution along each axis, of pixels or of
+// cells of two.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <vector>
 
@@ -9,11 +9,34 @@
 
 namespace weakseg {
 
+/// Sums along one axis: of pixels, or from a deviation of three pixels on of cells of two.
+///
+/// A Gaussian so wide has next to nothing above half a frame's frequencies. Pixels are added to
+/// cells by binomial weights, these are convolved by what is left of the Gaussian, and pixels are
+/// read off cells by the same weights: half the cells, half the taps, and the operator stays its
+/// own transpose.
+struct PositionAxis {
+    PositionAxis(float sigma_pixels, std::size_t pixels);
+
+    std::size_t pixels_per_cell;
+    /// Cells beyond the pixels' own, on either side, that pixels are added to.
+    std::size_t margin;
+    /// Weights of the centre and of every distance, in cells.
+    std::vector<float> taps;
+
+    std::size_t reach() const { return taps.size() - 1; }
+    /// Cells of so many pixels, both margins included.
+    std::size_t cells(std::size_t pixels) const {
+        return (pixels + pixels_per_cell - 1) / pixels_per_cell + 2 * margin;
+    }
+};
+
 /// Sums over pixels j of exp(-|p_i - p_j|^2 / 2), j = i included, zero outside the frame.
 class PositionKernel {
   public:
-    /// Sigmas in pixels, > 0. Cut off at four of them: 6e-5 of the sum is lost
-    /// along each axis. Up to three pixels are the fastest.
+    /// Sigmas in pixels, > 0. Weights are within 1e-3 of the Gaussian's, of which 1 is the largest,
+    /// and sums of a frame's values within some 1e-4 of theirs: weights beyond four sigmas are cut
+    /// off, and cells of two pixels round the Gaussian a little.
     PositionKernel(std::size_t height, std::size_t width, float sigma_x_pixels,
                    float sigma_y_pixels);
 
@@ -23,33 +46,17 @@ class PositionKernel {
 
     std::size_t points() const { return height_ * width_; }
     std::size_t width() const { return width_; }
-    /// Pixels that a sum reaches up, down, or to a side.
-    std::size_t reach() const { return std::max(taps_x_.size(), taps_y_.size()) - 1; }
-
-    /// Part of a frame.
-    struct Rect {
-        std::size_t top;
-        std::size_t left;
-        std::size_t rows;
-        std::size_t columns;
-    };
-
-    /// Write the sums of a part only, (rows, columns, channels), of values that are (height,
-    /// width, channels), times `before` if it is not null. `scratch` may be kept for other calls.
-    void filter_part(const float* values, std::size_t channels, const float* before,
-                     const Rect& rect, std::vector<float>& scratch, float* out) const;
+    const PositionAxis& axis_x() const { return axis_x_; }
+    const PositionAxis& axis_y() const { return axis_y_; }
 
   private:
     void filter_rows(const float* values, std::size_t channels, float* out,
                      const FilterOptions& options) const;
-    /// Convolve `count` floats, points of channels one behind the other.
-    void along_row(const float* inner, std::size_t channels, std::size_t count, float* out) const;
 
     std::size_t height_;
     std::size_t width_;
-    // Weights of the centre and of every distance up to the cut.
-    std::vector<float> taps_x_;
-    std::vector<float> taps_y_;
+    PositionAxis axis_x_;
+    PositionAxis axis_y_;
 };
 
 }  // namespace weakseg

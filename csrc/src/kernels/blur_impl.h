@@ -25,12 +25,10 @@ void blur_rows(const BlurAxis& axis, std::size_t begin, std::size_t end, const f
                 to[c] = centre_factor * centre[c] + axis.weight * (below[c] + above[c]);
             }
         } else {
-            using Parts = RowParts<kChannels>;
-            for (int part = 0; part < Parts::kParts; ++part) {
-                const auto sides = Parts::load(below, part) + Parts::load(above, part);
-                Parts::store(to, part,
-                             centre_factor * Parts::load(centre, part) + axis.weight * sides);
-            }
+            for_parts<kChannels>([&](auto part) {
+                const auto sides = part.load(below) + part.load(above);
+                part.store(to, centre_factor * part.load(centre) + axis.weight * sides);
+            });
         }
     }
 }

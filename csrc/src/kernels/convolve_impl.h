@@ -50,25 +50,25 @@ void convolve_row(const float* centre, const float* taps, int radius, std::ptrdi
     }
 }
 
-/// Sums of eight rows at once, of one vector each: a row that is loaded counts for all of them.
-constexpr int kWindowRows = 8;
+/// Sums of four rows at once, of one vector each: a row that is loaded counts for all of them.
+constexpr int kWindowRows = 4;
 
 template <int kWidth, int kRadius>
 inline void convolve_window(const float* centre, const typename Vectors<kWidth>::Part* taps,
                             std::ptrdiff_t step, float* out, std::ptrdiff_t out_step) {
     using Part = typename Vectors<kWidth>::Part;
     Part sum[kWindowRows] = {};
-#pragma GCC unroll 64
+#pragma GCC unroll 16
     for (int i = -kRadius; i < kWindowRows + kRadius; ++i) {
         Part row;
         std::memcpy(&row, centre + i * step, sizeof(row));
-#pragma GCC unroll 8
+#pragma GCC unroll 4
         for (int y = 0; y < kWindowRows; ++y) {
             const int distance = i < y ? y - i : i - y;
             if (distance <= kRadius) sum[y] = multiply_add(row, taps[distance], sum[y]);
         }
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int y = 0; y < kWindowRows; ++y) {
         std::memcpy(out + y * out_step, &sum[y], sizeof(Part));
     }
@@ -99,7 +99,10 @@ void convolve(const float* centre, const float* taps, int radius, std::ptrdiff_t
     constexpr int kRadius = kFastRadius;
     std::size_t rows_done = 0;
     std::size_t done = 0;
-    if (radius == kRadius && count % kWindowLanes == 0) {
+    if (radius == kRadius && count % kLanes == 0) {
+        rows_done = convolve_windows<kLanes, kRadius>(centre, taps, step, rows, count, out,
+                                                      out_step, &done);
+    } else if (radius == kRadius && count % kWindowLanes == 0) {
         rows_done = convolve_windows<kWindowLanes, kRadius>(centre, taps, step, rows, count, out,
                                                             out_step, &done);
     } else if (radius == kRadius) {

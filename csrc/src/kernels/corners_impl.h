@@ -56,13 +56,15 @@ struct Staged {
     alignas(64) std::uint32_t lane[kDims][kLanes];
     alignas(64) std::uint32_t value[kLanes];
 
-    Staged(const TileView& tile, std::uint32_t at, int channels, std::size_t row_step,
-           const PointFactors& factors) {
+    Staged(const TileView& tile, std::uint32_t at, int channels, int table_step,
+           std::size_t row_step, const PointFactors& factors) {
         const Corners<kDims> corners(tile, at);
         const Ints row = corners.place >> kTileShift;
         const Ints column = corners.place & (static_cast<std::int32_t>(kTileSide) - 1);
         Floats unit = Floats{} + kWeightUnit;
-        if (factors.data != nullptr) {
+        if (factors.data != nullptr && factors.row_step == 0) {
+            unit *= load_floats(factors.data + at);
+        } else if (factors.data != nullptr) {
             const Ints place = row * static_cast<std::int32_t>(factors.row_step) + column;
             unit *= gather(factors.data, place);
         }
@@ -70,7 +72,7 @@ struct Staged {
             store(weight[level], corners.weight[level] * unit);
         }
         for (int level = 0; level < kDims; ++level) {
-            store(lane[level], lane_of<kDims>(corners.lanes, level) * channels);
+            store(lane[level], lane_of<kDims>(corners.lanes, level) * table_step);
         }
         store(value, row * static_cast<std::int32_t>(row_step) + column * channels);
     }

@@ -74,6 +74,27 @@ inline Ints shift_left(Ints values, Ints counts) {
         _mm256_sllv_epi32(reinterpret_cast<__m256i>(values), reinterpret_cast<__m256i>(counts)));
 }
 
+/// sum + added where a and b are equal.
+inline Floats add_where_equal(Ints a, Ints b, Floats added, Floats sum) {
+    return sum + reinterpret_cast<Floats>((a == b) & reinterpret_cast<Ints>(added));
+}
+
+inline float sum_lanes(Floats values) {
+    const __m128 four =
+        _mm_add_ps(_mm256_castps256_ps128(values), _mm256_extractf128_ps(values, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+/// The lanes of a and b at even places, and those at odd places.
+inline void split_pairs(Floats a, Floats b, Floats& even, Floats& odd) {
+    const __m256 low = _mm256_permute2f128_ps(a, b, 0x20);
+    const __m256 high = _mm256_permute2f128_ps(a, b, 0x31);
+    // Within every 128 bits.
+    even = _mm256_shuffle_ps(low, high, 0x88);
+    odd = _mm256_shuffle_ps(low, high, 0xDD);
+}
+
 /// Store a, b, a, b, ...
 inline void store_interleaved(float* to, Floats a, Floats b) {
     const __m256 low = _mm256_unpacklo_ps(a, b);

@@ -69,6 +69,25 @@ inline Ints shift_left(Ints values, Ints counts) {
         _mm512_sllv_epi32(reinterpret_cast<__m512i>(values), reinterpret_cast<__m512i>(counts)));
 }
 
+/// sum + added where a and b are equal.
+inline Floats add_where_equal(Ints a, Ints b, Floats added, Floats sum) {
+    const __mmask16 is_equal =
+        _mm512_cmpeq_epi32_mask(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b));
+    return _mm512_mask_add_ps(sum, is_equal, sum, added);
+}
+
+inline float sum_lanes(Floats values) { return _mm512_reduce_add_ps(values); }
+
+/// The lanes of a and b at even places, and those at odd places.
+inline void split_pairs(Floats a, Floats b, Floats& even, Floats& odd) {
+    const __m512i evens =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odds =
+        _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    even = _mm512_permutex2var_ps(a, evens, b);
+    odd = _mm512_permutex2var_ps(a, odds, b);
+}
+
 /// Store a, b, a, b, ...
 inline void store_interleaved(float* to, Floats a, Floats b) {
     const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);

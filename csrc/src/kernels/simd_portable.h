@@ -55,6 +55,19 @@ inline Ints shift_left(Ints values, Ints counts) {
                 values[3] << counts[3]};
 }
 
+/// sum + added where a and b are equal.
+inline Floats add_where_equal(Ints a, Ints b, Floats added, Floats sum) {
+    return sum + reinterpret_cast<Floats>((a == b) & reinterpret_cast<Ints>(added));
+}
+
+inline float sum_lanes(Floats values) { return (values[0] + values[2]) + (values[1] + values[3]); }
+
+/// The lanes of a and b at even places, and those at odd places.
+inline void split_pairs(Floats a, Floats b, Floats& even, Floats& odd) {
+    even = __builtin_shufflevector(a, b, 0, 2, 4, 6);
+    odd = __builtin_shufflevector(a, b, 1, 3, 5, 7);
+}
+
 /// Store a, b, a, b, ...
 inline void store_interleaved(float* to, Floats a, Floats b) {
     const Floats low = __builtin_shufflevector(a, b, 0, 4, 1, 5);

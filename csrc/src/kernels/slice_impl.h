@@ -23,7 +23,8 @@ inline void fill_table(const TileView& tile, const HubGroup& group, const float*
             const std::size_t from = static_cast<std::size_t>(tile.vertices[vertex++]) * kChannels;
             for (int c = 0; c < kChannels; ++c) {
                 const float sum = lattice[from + c] + (other == nullptr ? 0.0F : other[from + c]);
-                table[kPlanes ? c * kLanesInAll + lane : lane * kChannels + c] = scale * sum;
+                table[kPlanes ? c * kLanesInAll + lane : lane * kTableStep<kChannels> + c] =
+                    scale * sum;
             }
         }
     }
@@ -55,6 +56,8 @@ void slice_few(const TileView& tile, const float* lattice, const float* other, f
         fill_table<kDims, kChannels, true>(tile, group, lattice, other, scale * kWeightUnit, table);
         for (std::uint32_t at = group.first_record; at < end; at += kLanes) {
             const Corners<kDims> corners(tile, at);
+            Floats factor = Floats{} + 1.0F;
+            if (values.factors.data != nullptr) factor = load_floats(values.factors.data + at);
             for (int c = 0; c < kChannels; ++c) {
                 const float* entries = table + c * kLanesInAll;
                 Floats sum = corners.weight[0] * entries[Layout::kHubLane];
@@ -62,7 +65,7 @@ void slice_few(const TileView& tile, const float* lattice, const float* other, f
                     sum = multiply_add(corners.weight[level + 1],
                                        look_up_level<kDims>(entries, corners.lanes, level), sum);
                 }
-                store(sliced[c], sum);
+                store(sliced[c], factor * sum);
             }
             store(place, corners.place);
             const std::uint32_t count = end - at < kLanes ? end - at : kLanes;
@@ -81,27 +84,27 @@ template <int kDims, int kChannels>
 void slice_rows(const TileView& tile, const float* lattice, const float* other, float scale,
                 const TileValues& values) {
     using Layout = TableLayout<kDims>;
-    using Parts = RowParts<kChannels>;
-    alignas(64) float table[Layout::kBlocks * kLanesPerBlock * kChannels];
-    const float* const hub = table + Layout::kHubLane * kChannels;
+    constexpr int kStep = kTableStep<kChannels>;
+    alignas(64) float table[Layout::kBlocks * kLanesPerBlock * kStep];
     for (std::uint32_t g = 0; g < tile.group_count; ++g) {
         const HubGroup& group = tile.groups[g];
         const std::uint32_t end = tile.groups[g + 1].first_record;
         fill_table<kDims, kChannels, false>(tile, group, lattice, other, scale, table);
         for (std::uint32_t at = group.first_record; at < end; at += kLanes) {
-            const Staged<kDims> staged(tile, at, kChannels, values.row_step, values.factors);
+            const Staged<kDims> staged(tile, at, kChannels, kStep, values.row_step, values.factors);
             const std::uint32_t count = end - at < kLanes ? end - at : kLanes;
-            for (std::uint32_t i = 0; i < count; ++i) {
-                float* const to = values.data + staged.value[i];
-                for (int part = 0; part < Parts::kParts; ++part) {
-                    auto sum = staged.weight[0][i] * Parts::load(hub, part);
+            for_parts<kChannels>([&](auto part) {
+                using Values = typename decltype(part)::Values;
+                const Values hub = part.load(table + Layout::kHubLane * kStep);
+                for (std::uint32_t i = 0; i < count; ++i) {
+                    Values sum = staged.weight[0][i] * hub;
                     for (int level = 0; level < kDims; ++level) {
-                        sum += staged.weight[level + 1][i] *
-                               Parts::load(table + staged.lane[level][i], part);
+                        sum = multiply_add(part.load(table + staged.lane[level][i]),
+                                           Values{} + staged.weight[level + 1][i], sum);
                     }
-                    Parts::store(to, part, sum);
+                    part.store(values.data + staged.value[i], sum);
                 }
-            }
+            });
         }
     }
 }

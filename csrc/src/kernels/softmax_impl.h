@@ -1,103 +1,14 @@
-// Probabilities out of sums: the mean field's updates.
+// Probabilities of many labels.
 #pragma once
 
 #include <cstddef>
 #include <cstring>
 
-#include "../tile_kernels.h"
+#include "exponential_impl.h"
 #include "vectors_impl.h"
 
 namespace weakseg {
 namespace {
-
-void add_scaled(std::size_t points, std::size_t channels, const float* from, float weight,
-                const float* factors, bool is_first, float* sums) {
-    const auto add = [&](std::size_t at, auto factor) {
-        auto value = factor;
-        std::memcpy(&value, from + at, sizeof(value));
-        value *= factor;
-        if (!is_first) {
-            std::memcpy(&factor, sums + at, sizeof(factor));
-            value += factor;
-        }
-        std::memcpy(sums + at, &value, sizeof(value));
-    };
-    const auto add_rows = [&](auto zero) {
-        constexpr std::size_t kWidth = sizeof(zero) / sizeof(float);
-        for (std::size_t x = 0; x < points; ++x) {
-            const auto factor = zero + weight * factors[x];
-            for (std::size_t c = 0; c < channels; c += kWidth) add(x * channels + c, factor);
-        }
-    };
-    const std::size_t count = points * channels;
-    std::size_t at = 0;
-    if (factors == nullptr) {
-        for (; at + kLanes <= count; at += kLanes) add(at, Floats{} + weight);
-    } else if (channels == 1) {
-        for (; at + kLanes <= count; at += kLanes) add(at, weight * load_floats(factors + at));
-    } else if (channels % kWindowLanes == 0) {
-        return add_rows(typename Vectors<kWindowLanes>::Part{});
-    } else if (channels % 4 == 0) {
-        return add_rows(typename Vectors<4>::Part{});
-    } else {
-        for (; at < count; ++at) add(at, weight * factors[at / channels]);
-    }
-    for (; at < count; ++at) add(at, factors == nullptr ? weight : weight * factors[at]);
-}
-
-/// exp(x) to some 2e-7 of its size; 0 below -87. For vectors of any width.
-template <class Vector, class Integers>
-inline Vector exponential(Vector x) {
-    const Vector low = Vector{} - 87.0F;
-    const Integers vanishes = x < low;
-    const Vector bounded = vanishes ? low : (x > 88.0F ? Vector{} + 88.0F : x);
-    // exp(x) = 2^n exp(r), |r| <= ln(2) / 2, with ln(2) in two parts so that r is exact. Floats of
-    // this size have no room for a fraction.
-    const Vector magic = Vector{} + 12582912.0F;
-    const Vector whole = (bounded * 1.44269504F + magic) - magic;
-    const Vector coarse = multiply_add(whole, Vector{} - 0.693359375F, bounded);
-    const Vector r = multiply_add(whole, Vector{} + 2.12194440e-4F, coarse);
-    Vector sum = Vector{} + 1.0F / 720.0F;
-    sum = multiply_add(sum, r, Vector{} + 1.0F / 120.0F);
-    sum = multiply_add(sum, r, Vector{} + 1.0F / 24.0F);
-    sum = multiply_add(sum, r, Vector{} + 1.0F / 6.0F);
-    sum = multiply_add(sum, r, Vector{} + 0.5F);
-    sum = multiply_add(sum, r, Vector{} + 1.0F);
-    sum = multiply_add(sum, r, Vector{} + 1.0F);
-    const Integers power = (__builtin_convertvector(whole, Integers) + 127) << 23;
-    return vanishes ? Vector{} : sum * reinterpret_cast<Vector>(power);
-}
-
-template <class Function>
-inline void map_sums(std::size_t begin, std::size_t end, const float* constant,
-                     const float* const* spread, const float* weights, std::size_t terms,
-                     float* out, const Function& function) {
-    for (std::size_t i = begin; i < end; i += kLanes) {
-        Floats x = load_some(constant + i, end - i);
-        for (std::size_t m = 0; m < terms; ++m) {
-            x = multiply_add(load_some(spread[m] + i, end - i), Floats{} + weights[m], x);
-        }
-        // Of a negative number: at most 1.
-        const Floats power = exponential<Floats, Ints>(x > 0.0F ? -x : x);
-        store_some(out + i, function(x > 0.0F, power), end - i);
-    }
-}
-
-void logistic(std::size_t begin, std::size_t end, const float* constant, const float* const* spread,
-              const float* weights, std::size_t terms, float* out) {
-    map_sums(begin, end, constant, spread, weights, terms, out, [](Ints is_up, Floats power) {
-        const Floats larger = 1.0F / (1.0F + power);
-        return is_up ? larger : power * larger;
-    });
-}
-
-void tanh_half(std::size_t begin, std::size_t end, const float* constant,
-               const float* const* spread, const float* weights, std::size_t terms, float* out) {
-    map_sums(begin, end, constant, spread, weights, terms, out, [](Ints is_up, Floats power) {
-        const Floats size = (1.0F - power) / (1.0F + power);
-        return is_up ? size : -size;
-    });
-}
 
 /// Fold every row of kWidth lanes into one number, four rows at once.
 template <int kWidth, class Fold>
@@ -124,73 +35,211 @@ inline typename Vectors<4>::Part fold_four(const typename Vectors<kWidth>::Part*
                 __builtin_shufflevector(ab, cd, 1, 3, 5, 7));
 }
 
-/// Softmax of rows of labels, a multiple of kWidth.
-///
-/// In steps over some points each: within one point, every step waits for the step before.
-template <int kWidth>
-void softmax_rows(std::size_t labels, std::size_t begin, std::size_t end, const float* energies,
-                  const float* const* spread, const float* weights, std::size_t terms, float* out) {
+/// The exponents of a softmax: -energies + sum over terms of weight * spread.
+struct Exponents {
+    const float* energies;
+    const float* const* spread;
+    const float* weights;
+    std::size_t terms;
+
+    /// From float `at` on.
+    template <class Load>
+    auto operator()(std::size_t at, const Load& load) const {
+        auto value = -load(energies + at);
+        for (std::size_t m = 0; m < terms; ++m) {
+            value = multiply_add(load(spread[m] + at), decltype(value){} + weights[m], value);
+        }
+        return value;
+    }
+};
+
+/// Points whose softmax is taken at once: within one point, every step waits for the step before.
+constexpr std::size_t kSoftmaxPoints = 16;
+
+/// Rows of labels of these points, in steps that fold every row into one number.
+template <std::size_t kLabels>
+struct LabelRows {
+    static constexpr int kWidth = kLanes >= 8 && kLabels % 8 == 0 ? 8 : 4;
+    static constexpr std::size_t kFloats = kSoftmaxPoints * kLabels;
     using Part = typename Vectors<kWidth>::Part;
-    using PartInts = typename Vectors<kWidth>::PartInts;
-    constexpr std::size_t kPoints = 16;
-    const std::size_t parts = labels / kWidth;
-    const auto load = [](const float* from) {
-        Part values;
-        std::memcpy(&values, from, sizeof(values));
-        return values;
-    };
-    const auto store_to = [](float* to, Part values) { std::memcpy(to, &values, sizeof(values)); };
-    Part folded[kPoints] = {};
-    alignas(16) float one[kPoints];
-    using Four = typename Vectors<4>::Part;
-    const auto store_four = [&](std::size_t i, Four values) {
-        std::memcpy(one + i, &values, sizeof(values));
-    };
-    for (std::size_t first = begin; first < end; first += kPoints) {
-        const std::size_t count = end - first < kPoints ? end - first : kPoints;
-        float* const rows = out + first * labels;
-        for (std::size_t i = 0; i < count; ++i) {
-            for (std::size_t p = 0; p < parts; ++p) {
-                const std::size_t at = (first + i) * labels + p * kWidth;
-                Part x = -load(energies + at);
-                for (std::size_t m = 0; m < terms; ++m) x += weights[m] * load(spread[m] + at);
-                folded[i] = p == 0 ? x : (x > folded[i] ? x : folded[i]);
-                store_to(out + at, x);
+
+    alignas(64) float values[kFloats] = {};
+    alignas(64) float of_points[kSoftmaxPoints] = {};
+
+    template <class Fold>
+    void fold(const Fold& fold) {
+        Part folded[kSoftmaxPoints];
+        for (std::size_t i = 0; i < kSoftmaxPoints; ++i) {
+            folded[i] = part(i, 0);
+            for (std::size_t c = kWidth; c < kLabels; c += kWidth) {
+                folded[i] = fold(folded[i], part(i, c));
             }
         }
-        for (std::size_t i = 0; i < count; i += 4) {
-            store_four(i,
-                       fold_four<kWidth>(folded + i, [](Four a, Four b) { return a > b ? a : b; }));
+        for (std::size_t i = 0; i < kSoftmaxPoints; i += 4) {
+            const auto four = fold_four<kWidth>(folded + i, fold);
+            std::memcpy(of_points + i, &four, sizeof(four));
         }
-        for (std::size_t i = 0; i < count; ++i) {
-            for (std::size_t p = 0; p < parts; ++p) {
-                float* const at = rows + i * labels + p * kWidth;
-                const Part power = exponential<Part, PartInts>(load(at) - one[i]);
-                folded[i] = p == 0 ? power : folded[i] + power;
-                store_to(at, power);
-            }
-        }
-        for (std::size_t i = 0; i < count; i += 4) {
-            const Four sum = fold_four<kWidth>(folded + i, [](Four a, Four b) { return a + b; });
-            store_four(i, 1.0F / sum);
-        }
-        for (std::size_t i = 0; i < count; ++i) {
-            for (std::size_t p = 0; p < parts; ++p) {
-                float* const at = rows + i * labels + p * kWidth;
-                store_to(at, load(at) * one[i]);
+    }
+
+    /// Call body(the values of a part, where it begins, the point's number).
+    template <class Body>
+    void each(const Body& body) const {
+        for (std::size_t i = 0; i < kSoftmaxPoints; ++i) {
+            for (std::size_t c = 0; c < kLabels; c += kWidth) {
+                body(part(i, c), i * kLabels + c, Part{} + of_points[i]);
             }
         }
     }
+
+    Part part(std::size_t i, std::size_t c) const {
+        Part part;
+        std::memcpy(&part, values + i * kLabels + c, sizeof(part));
+        return part;
+    }
+
+    /// Set the values to powers of e, and `of_points` to their sums; returns the largest exponent.
+    template <class Load>
+    Floats take_powers(const Exponents& exponents, std::size_t at, const Load& load,
+                       bool is_careful) {
+        const auto take_larger = [](auto a, auto b) { return a > b ? a : b; };
+        Floats largest = Floats{} - 1e30F;
+        for (std::size_t i = 0; i < kFloats; i += kLanes) {
+            const Floats value =
+                exponents(at + i, [&](const float* from) { return load(from, i); });
+            largest = take_larger(largest, value);
+            store(values + i, value);
+        }
+        if (is_careful) {
+            fold(take_larger);
+            each([&](Part value, std::size_t place, Part most) {
+                value -= most;
+                std::memcpy(values + place, &value, sizeof(value));
+            });
+        }
+        for (std::size_t i = 0; i < kFloats; i += kLanes) {
+            store(values + i, exponential<Floats, Ints>(load_floats(values + i)));
+        }
+        fold([](auto a, auto b) { return a + b; });
+        return largest;
+    }
+
+    /// Take the softmax of up to kSoftmaxPoints points from float `at` on.
+    template <class Load>
+    void take(const Exponents& exponents, std::size_t at, const Load& load) {
+        // Powers of e up to this one can be added up, and sums down to that one are exact. Nearly
+        // all points keep to both: their least energy is 0, and kernels add a little.
+        const Floats largest = take_powers(exponents, at, load, false);
+        Ints is_lost = largest > 80.0F;
+        for (std::size_t i = 0; i < kSoftmaxPoints; i += kLanes) {
+            is_lost |= load_floats(of_points + i) < 1e-20F;
+        }
+        if (or_lanes(is_lost) != 0) take_powers(exponents, at, load, true);
+        for (std::size_t i = 0; i < kSoftmaxPoints; i += kLanes) {
+            store(of_points + i, 1.0F / load_floats(of_points + i));
+        }
+    }
+};
+
+template <std::size_t kLabels>
+void softmax_rows(std::size_t begin, std::size_t end, const Exponents& exponents, float* out) {
+    LabelRows<kLabels> rows;
+    using Part = typename LabelRows<kLabels>::Part;
+    for (std::size_t first = begin; first < end; first += kSoftmaxPoints) {
+        const std::size_t at = first * kLabels;
+        if (first + kSoftmaxPoints <= end) {
+            rows.take(exponents, at,
+                      [](const float* from, std::size_t) { return load_floats(from); });
+            rows.each([&](Part value, std::size_t place, Part factor) {
+                value *= factor;
+                std::memcpy(out + at + place, &value, sizeof(value));
+            });
+            continue;
+        }
+        const std::size_t count = (end - first) * kLabels;
+        rows.take(exponents, at, [&](const float* from, std::size_t i) {
+            return i < count ? load_some(from, count - i) : Floats{};
+        });
+        rows.each([&](Part value, std::size_t place, Part factor) {
+            value *= factor;
+            if (place < count) std::memcpy(out + at + place, &value, sizeof(value));
+        });
+    }
+}
+
+/// Of more labels than rows of a known width hold: point by point.
+void softmax_many(std::size_t labels, std::size_t begin, std::size_t end,
+                  const Exponents& exponents, float* out) {
+    using Part = typename Vectors<4>::Part;
+    using PartInts = typename Vectors<4>::PartInts;
+    const auto load = [](const float* from) {
+        Part part;
+        std::memcpy(&part, from, sizeof(part));
+        return part;
+    };
+    for (std::size_t at = begin * labels; at < end * labels; at += labels) {
+        Part largest = Part{} - 3e38F;
+        for (std::size_t c = 0; c < labels; c += 4) {
+            const Part x = exponents(at + c, load);
+            largest = x > largest ? x : largest;
+            std::memcpy(out + at + c, &x, sizeof(x));
+        }
+        float most = largest[0];
+        for (int i = 1; i < 4; ++i) most = largest[i] > most ? largest[i] : most;
+        Part sums{};
+        for (std::size_t c = 0; c < labels; c += 4) {
+            const Part power = exponential<Part, PartInts>(load(out + at + c) - most);
+            sums += power;
+            std::memcpy(out + at + c, &power, sizeof(power));
+        }
+        const float factor = 1.0F / (sums[0] + sums[1] + sums[2] + sums[3]);
+        for (std::size_t c = 0; c < labels; ++c) out[at + c] *= factor;
+    }
+}
+
+/// Less their least: kSoftmaxPoints rows at once.
+template <std::size_t kLabels>
+void subtract_least_of_rows(std::size_t points, float* rows) {
+    LabelRows<kLabels> some;
+    using Part = typename LabelRows<kLabels>::Part;
+    for (std::size_t first = 0; first < points; first += kSoftmaxPoints) {
+        float* const at = rows + first * kLabels;
+        const std::size_t left = (points - first) * kLabels;
+        const std::size_t count = left < some.kFloats ? left : some.kFloats;
+        std::memcpy(some.values, at, count * sizeof(float));
+        some.fold([](auto a, auto b) { return a < b ? a : b; });
+        some.each([&](Part value, std::size_t place, Part least) {
+            value -= least;
+            if (place < count) std::memcpy(at + place, &value, sizeof(value));
+        });
+    }
+}
+
+void subtract_least(std::size_t labels, std::size_t points, float* rows) {
+    for_width(labels, [&](auto known) {
+        constexpr auto kLabels = static_cast<std::size_t>(decltype(known)::value);
+        if constexpr (kLabels > 0) {
+            subtract_least_of_rows<kLabels>(points, rows);
+        } else {
+            for (float* row = rows; row < rows + points * labels; row += labels) {
+                float least = row[0];
+                for (std::size_t k = 1; k < labels; ++k) least = row[k] < least ? row[k] : least;
+                for (std::size_t k = 0; k < labels; ++k) row[k] -= least;
+            }
+        }
+    });
 }
 
 void softmax(std::size_t labels, std::size_t begin, std::size_t end, const float* energies,
              const float* const* spread, const float* weights, std::size_t terms, float* out) {
-    constexpr int kWidth = kLanes < 8 ? kLanes : 8;
-    if (labels % kWidth == 0) {
-        softmax_rows<kWidth>(labels, begin, end, energies, spread, weights, terms, out);
-    } else {
-        softmax_rows<4>(labels, begin, end, energies, spread, weights, terms, out);
-    }
+    const Exponents exponents{energies, spread, weights, terms};
+    for_width(labels, [&](auto known) {
+        constexpr auto kLabels = static_cast<std::size_t>(decltype(known)::value);
+        if constexpr (kLabels > 0) {
+            softmax_rows<kLabels>(begin, end, exponents, out);
+        } else {
+            softmax_many(labels, begin, end, exponents, out);
+        }
+    });
 }
 
 }  // namespace

@@ -6,8 +6,11 @@
 
 #include "../tile_kernels.h"
 #include "blur_impl.h"
+#include "cells_impl.h"
 #include "convolve_impl.h"
+#include "exponential_impl.h"
 #include "group_impl.h"
+#include "rows_impl.h"
 #include "slice_impl.h"
 #include "softmax_impl.h"
 #include "splat_impl.h"
@@ -15,8 +18,9 @@
 namespace weakseg {
 namespace {
 
-constexpr TileKernels kKernels{locate,     splat,    slice,     blur,   convolve,
-                               add_scaled, logistic, tanh_half, softmax};
+constexpr TileKernels kKernels{locate,     splat,          slice,          blur,     convolve,
+                               add_scaled, to_cells,       add_from_cells, sum_rows, logistic,
+                               tanh_half,  subtract_least, softmax};
 
 }  // namespace
 }  // namespace weakseg

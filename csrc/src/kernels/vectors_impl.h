@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "../tile_kernels.h"
 
@@ -43,6 +44,8 @@ struct Vectors {
     typedef std::int32_t PartInts __attribute__((vector_size(kWidth * sizeof(float))));
 };
 
+inline float multiply_add(float a, float b, float c) { return a * b + c; }
+
 /// Lanes of the vectors that come in half a cache line, which few of them straddle.
 constexpr int kWindowLanes = kLanes < 8 ? kLanes : 8;
 
@@ -65,23 +68,54 @@ inline void store_some(float* to, Floats values, std::size_t count) {
                 (count < static_cast<std::size_t>(kLanes) ? count : kLanes) * sizeof(float));
 }
 
-/// Channels in as few registers as may be.
-template <int kChannels>
-struct RowParts {
-    static constexpr int kWidest = kChannels % 16 == 0 ? 16 : (kChannels % 8 == 0 ? 8 : 4);
-    static constexpr int kWidth = kWidest < kLanes ? kWidest : kLanes;
-    static constexpr int kParts = kChannels / kWidth;
-    typedef float Part __attribute__((vector_size(kWidth * sizeof(float))));
+/// Some channels of a row: what one register holds.
+template <int kWidth, int kFirst>
+struct RowPart {
+    using Values = typename Vectors<kWidth>::Part;
+    static constexpr int kBegin = kFirst;
 
-    static Part load(const float* from, int part) {
-        Part values;
-        std::memcpy(&values, from + part * kWidth, sizeof(values));
+    static Values load(const float* row) {
+        Values values;
+        std::memcpy(&values, row + kFirst, sizeof(values));
         return values;
     }
-    static void store(float* to, int part, Part values) {
-        std::memcpy(to + part * kWidth, &values, sizeof(values));
+    static void store(float* row, Values values) {
+        std::memcpy(row + kFirst, &values, sizeof(values));
     }
 };
+
+/// Call body(part) for every part of a row, as few as may be.
+template <int kChannels, int kFirst = 0, class Body>
+inline void for_parts(const Body& body) {
+    if constexpr (kFirst < kChannels) {
+        constexpr int kLeft = kChannels - kFirst;
+        constexpr int kFit = kLeft >= 16 ? 16 : (kLeft >= 8 ? 8 : 4);
+        constexpr int kWidth = kFit < kLanes ? kFit : kLanes;
+        body(RowPart<kWidth, kFirst>{});
+        for_parts<kChannels, kFirst + kWidth>(body);
+    }
+}
+
+/// Call body(std::integral_constant) with the channels of rows that kernels know, or 0 for others.
+template <class Body>
+inline void for_width(std::size_t channels, const Body& body) {
+    switch (channels) {
+        case 4:
+            return body(std::integral_constant<int, 4>{});
+        case 8:
+            return body(std::integral_constant<int, 8>{});
+        case 16:
+            return body(std::integral_constant<int, 16>{});
+        case 24:
+            return body(std::integral_constant<int, 24>{});
+        default:
+            body(std::integral_constant<int, 0>{});
+    }
+}
+
+/// Floats from one row of a group's table to the next: no vector straddles two cache lines.
+template <int kChannels>
+constexpr int kTableStep = kChannels == 24 && kLanes == 16 ? 32 : kChannels;
 
 }  // namespace
 }  // namespace weakseg
