@@ -104,7 +104,8 @@ def load_classifier(run: FinishedRun) -> Classifier:
     """Rebuild the trained classifier of a finished stage-1 run."""
     classifier = build_classifier(**read_json(run.path / CLASSIFIER))
     load_weights(run.checkpoints / "best.safetensors", classifier)
-    return classifier.eval()
+    # As in training: convolutions take up to half the time.
+    return classifier.to(memory_format=torch.channels_last).eval()
 
 
 def cam_path(folder: Path, frame_id: str) -> Path:
