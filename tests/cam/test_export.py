@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -91,6 +91,22 @@ def test_batches_do_not_change_maps(
     parts = CamRecipe(**settings, batch_size=3).raw_cam(model, many)
     for a, b in zip(whole, parts, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_windows_are_cut_out_batch_by_batch(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    joined = torch.cat
+
+    def joined_and_counted(tensors: Sequence[torch.Tensor], dim: int = 0) -> torch.Tensor:
+        whole = joined(tensors, dim=dim)
+        if whole.shape[1:] == (3, 32, 32):
+            sizes.append(len(whole))
+        return whole
+
+    monkeypatch.setattr(torch, "cat", joined_and_counted)
+    CamRecipe(window=64, image_size=32, batch_size=4).raw_cam(build(), torch.rand(1, 3, 256, 320))
+    assert max(sizes) == 4
+    assert sum(sizes) == 4 * 5
 
 
 def test_one_window_over_everything_is_no_window(build: Build) -> None:

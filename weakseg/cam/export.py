@@ -221,9 +221,14 @@ class CamRecipe:
         frames = _resized(images, (sides[0], sides[1]))
         starts = [window_starts(side, seen, unit) for side in sides]
         corners = [(top, left) for top in starts[0] for left in starts[1]]
-        cut = [frames[:, :, top : top + seen, left : left + seen] for top, left in corners]
-        # (N, B, 3, s, s) -> (N*B, 3, s, s)
-        maps, logits = self._in_batches(model, torch.cat(cut))
+        # (N, B, 3, s, s) -> (N*B, 3, s, s), a batch of them at a time.
+        first = frames[:, :, :seen, :seen]
+        at_once = max(1, self._pictures_at_once(model, first) // len(images))
+        parts = []
+        for i in range(0, len(corners), at_once):
+            cut = [frames[:, :, y : y + seen, x : x + seen] for y, x in corners[i : i + at_once]]
+            parts.append(self._in_batches(model, torch.cat(cut)))
+        maps, logits = (torch.cat(part) for part in zip(*parts, strict=True))
         cells = math.ceil(maps.shape[-1] * unit / seen)  # of the map, along one unit of pixels
         side = cells * seen // unit
         maps = resize_maps(maps, (side, side))
