@@ -20,19 +20,21 @@ namespace {
 /// A term, ready to be applied to rows of values.
 class Spread {
   public:
-    Spread(const PairwiseTerm& term, std::size_t points, const MeanFieldOptions& options)
+    Spread(const PairwiseTerm& term, const PooledVector<float>& ones,
+           const MeanFieldOptions& options)
         : term_(term) {
         options_.symmetric = options.symmetric;
         options_.threads = options.threads;
         if (term.normalisation == Normalisation::kNone) return;
-        PooledVector<float> ones(points);
-        std::fill(ones.begin(), ones.end(), 1.0F);
-        factor_.resize(points);
+        factor_.resize(ones.size());
         apply(ones.data(), 1, factor_.data());
-        for (float& factor : factor_) factor = 1.0F / std::max(factor, 1e-20F);
-        if (term.normalisation == Normalisation::kSymmetric) {
-            for (float& factor : factor_) factor = std::sqrt(factor);
-        }
+        const bool is_root = term.normalisation == Normalisation::kSymmetric;
+        parallel_for(ones.size(), options.threads, [&](std::size_t begin, std::size_t end) {
+            for (std::size_t i = begin; i < end; ++i) {
+                const float inverse = 1.0F / std::max(factor_[i], 1e-20F);
+                factor_[i] = is_root ? std::sqrt(inverse) : inverse;
+            }
+        });
         if (term.normalisation != Normalisation::kAfter) options_.before = factor_.data();
         if (term.normalisation != Normalisation::kBefore) options_.after = factor_.data();
     }
@@ -195,9 +197,14 @@ void mean_field(const float* unary, const float* start, std::size_t points, std:
     if (options.planes && !takes_tiles) {
         return infer_planes(unary, start, points, labels, terms, options, out);
     }
+    const bool is_normalised = std::any_of(
+        terms.begin(), terms.end(),
+        [](const PairwiseTerm& term) { return term.normalisation != Normalisation::kNone; });
+    PooledVector<float> ones(is_normalised ? points : 0);
+    std::fill(ones.begin(), ones.end(), 1.0F);
     std::vector<std::unique_ptr<Spread>> spreads;
     for (const PairwiseTerm& term : terms) {
-        spreads.push_back(std::make_unique<Spread>(term, points, options));
+        spreads.push_back(std::make_unique<Spread>(term, ones, options));
     }
     if (takes_tiles) {
         std::vector<TiledTerm> tiled;
