@@ -42,12 +42,6 @@ struct PoolAllocator {
     friend bool operator!=(const PoolAllocator&, const PoolAllocator&) { return false; }
 };
 
-/// Ask for memory that is read soon.
-inline void prefetch_floats(const float* first, std::size_t count) {
-    constexpr std::size_t kLine = 64 / sizeof(float);
-    for (std::size_t i = 0; i < count; i += kLine) __builtin_prefetch(first + i);
-}
-
 template <class T>
 using PooledVector = std::vector<T, PoolAllocator<T>>;
 

@@ -10,9 +10,6 @@
 
 namespace weakseg {
 
-/// Rows convolved by one thread before it asks for more.
-constexpr std::size_t kBandRows = 32;
-
 inline std::size_t whole_vectors(std::size_t floats) {
     return (floats + kLanesPerBlock - 1) / kLanesPerBlock * kLanesPerBlock;
 }
@@ -59,33 +56,27 @@ class CellRow {
   public:
     CellRow(const PositionAxis& axis, std::size_t floats, std::size_t channels)
         : channels_(channels),
-          count_(floats),
           pad_(axis.reach() * channels),
           floats_(whole_vectors(floats) + 2 * pad_ + kRowSlack, 0.0F) {}
 
     float* inner() { return floats_.data() + pad_; }
 
-    void convolve(const PositionAxis& axis, float* out) const {
-        convolve_cells(axis, floats_.data() + pad_, channels_, count_, out);
-    }
-
-    /// Convolve `count` floats from `inner` on; up to a whole vector may be written.
-    static void convolve_cells(const PositionAxis& axis, const float* inner, std::size_t channels,
-                               std::size_t count, float* out) {
-        const auto step = static_cast<std::ptrdiff_t>(channels);
+    /// Convolve `count` floats; up to a whole vector is written.
+    void convolve(const PositionAxis& axis, std::size_t count, float* out) const {
+        const float* const inner = floats_.data() + pad_;
+        const auto step = static_cast<std::ptrdiff_t>(channels_);
         const auto radius = static_cast<int>(axis.reach());
-        if (channels > 1) {
-            tile_kernels().convolve(inner, axis.taps.data(), radius, step, count / channels,
-                                    channels, out, step);
+        const float* const taps = axis.taps.data();
+        if (channels_ > 1 && radius == kFastRadius) {
+            tile_kernels().convolve(inner, taps, radius, step, count / channels_, channels_, out,
+                                    step);
         } else {
-            tile_kernels().convolve(inner, axis.taps.data(), radius, 1, 1, whole_vectors(count),
-                                    out, 0);
+            tile_kernels().convolve(inner, taps, radius, step, 1, whole_vectors(count), out, 0);
         }
     }
 
   private:
     std::size_t channels_;
-    std::size_t count_;
     std::size_t pad_;
     std::vector<float> floats_;
 };
@@ -97,16 +88,13 @@ class WeightedRows {
     template <class Row>
     void sum(const Row& row, std::size_t count, float* out) const {
         const float* from[8];
-        for (std::size_t i = 0; i < rows_; ++i) from[i] = row(first_ + i * step_);
+        for (std::size_t i = 0; i < rows_; ++i) from[i] = row(first_ + i);
         tile_kernels().sum_rows(rows_, from, weights_, count, out);
     }
-
-    std::size_t last() const { return first_ + (rows_ - 1) * step_; }
 
   protected:
     std::size_t rows_ = 0;
     std::size_t first_ = 0;
-    std::size_t step_ = 1;
     float weights_[8] = {};
 };
 

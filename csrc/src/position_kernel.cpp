@@ -17,6 +17,9 @@ namespace {
 /// Axes of fewer pixels than this would be mostly margin.
 constexpr std::size_t kFewPixels = 16;
 
+/// Rows convolved by one thread before it asks for more.
+constexpr std::size_t kBandRows = 32;
+
 /// A Gaussian's weights at every whole distance, cut off at four deviations.
 ///
 /// Of fourth cumulant `cumulant`, by the first term of Edgeworth's series.
@@ -103,9 +106,10 @@ void PositionKernel::filter_rows(const float* values, std::size_t channels, floa
             const RowsOfCell rows(axis_y_, j, height_);
             rows.sum([&](std::size_t y) { return across.data() + y * step; }, cell_columns,
                      line.inner());
-            line.convolve(axis_x_, cells.data() + (pad + j) * step);
+            line.convolve(axis_x_, cell_columns, cells.data() + (pad + j) * step);
         });
     const std::size_t bands = (cell_rows + kBandRows - 1) / kBandRows;
+    across = PooledVector<float>();
     PooledVector<float> smooth(cell_rows * step + kRowSlack);
     for_rows(
         bands, [] { return 0; },

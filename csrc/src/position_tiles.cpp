@@ -14,9 +14,8 @@ std::size_t own_cells(const PositionAxis& axis) { return kTileSide / axis.pixels
 }  // namespace
 
 bool PositionTiles::suits(const PositionKernel& kernel) {
-    // Of far reach, tiles would be convolved again and again.
     const auto is_near = [](const PositionAxis& axis) {
-        return axis.reach() + axis.margin <= own_cells(axis) / 2;
+        return axis.reach() + 2 * axis.margin <= own_cells(axis);
     };
     return is_near(kernel.axis_x()) && is_near(kernel.axis_y());
 }
@@ -27,7 +26,7 @@ PositionTiles::PositionTiles(const PositionKernel& kernel, const TiledLattice& f
       frame_(frame),
       channels_(channels),
       tiles_across_((frame.width() + kTileSide - 1) / kTileSide),
-      tile_floats_(axis_y().cells(kTileSide) * whole_vectors(axis_x().cells(kTileSide) * channels)),
+      tile_floats_(cell_rows(0) * cell_floats(0)),
       taken_(frame.tiles() * tile_floats_),
       summed_(frame.tiles() * tile_floats_) {}
 
@@ -110,7 +109,7 @@ void PositionTiles::sum(std::size_t tile, Memory& memory) const {
             add_cells(neighbour, row, inner - pad);
         }
         float* const to = memory.across.data() + static_cast<std::size_t>(j + reach) * memory.step;
-        CellRow::convolve_cells(axis_x(), inner, channels_, floats, to);
+        memory.line.convolve(axis_x(), floats, to);
     }
     tile_kernels().convolve(memory.across.data() + axis_y().reach() * memory.step,
                             axis_y().taps.data(), static_cast<int>(reach),
@@ -119,12 +118,12 @@ void PositionTiles::sum(std::size_t tile, Memory& memory) const {
 }
 
 void PositionTiles::add_row(std::size_t tile, std::size_t row, float weight, const float* factors,
-                            bool is_first, Memory& memory, float* sums) const {
+                            Memory& memory, float* sums) const {
     const CellsOfRow cells(axis_y(), row);
     cells.sum([&](std::size_t j) { return memory.smooth.data() + j * memory.step; },
               cell_floats(tile), memory.row.data());
     add_from_cells(axis_x(), rect(tile).columns, channels_, memory.row.data(), weight, factors,
-                   is_first, sums);
+                   false, sums);
 }
 
 }  // namespace weakseg

@@ -41,10 +41,10 @@ class PositionTiles {
     /// All are taken: they are those that sums are of from now on.
     void turn() { taken_.swap(summed_); }
 
-    /// Prepare a tile's sums, then add them, row by row: sums (+)= weight * factors * sums.
+    /// Prepare a tile's sums, then add them, row by row: sums += weight * factors * own.
     void sum(std::size_t tile, Memory& memory) const;
     void add_row(std::size_t tile, std::size_t row, float weight, const float* factors,
-                 bool is_first, Memory& memory, float* sums) const;
+                 Memory& memory, float* sums) const;
 
   private:
     const TileRect& rect(std::size_t tile) const { return frame_.rect(tile); }
@@ -62,7 +62,7 @@ class PositionTiles {
     const TiledLattice& frame_;
     std::size_t channels_;
     std::size_t tiles_across_;
-    std::size_t tile_floats_;
+    std::size_t tile_floats_;  // of the first, the largest
     // (tiles, rows of cells, cells, channels)
     PooledVector<float> taken_;
     PooledVector<float> summed_;

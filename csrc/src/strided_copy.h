@@ -1,4 +1,4 @@
-// Copy (points, channels) arrays between memory layouts.
+// Copy (points, channels) arrays between memory layouts, and ask for memory ahead.
 #pragma once
 
 #include <algorithm>
@@ -6,6 +6,12 @@
 #include <cstring>
 
 namespace weakseg {
+
+/// Ask for memory that is read soon.
+inline void prefetch_floats(const float* first, std::size_t count) {
+    constexpr std::size_t kLine = 64 / sizeof(float);
+    for (std::size_t i = 0; i < count; i += kLine) __builtin_prefetch(first + i);
+}
 
 /// An array of points and channels: where it begins, and how far apart the next ones lie.
 template <class Float>

@@ -204,7 +204,7 @@ struct TileKernels {
     void (*sum_rows)(std::size_t rows, const float* const* from, const float* weights,
                      std::size_t count, float* out);
     /// out = 1 / (1 + exp(-x)), x = constant + sum over terms of weight * spread, of points
-    /// [begin, end).
+    /// [begin, end). As in the next two, `out` may be one of `spread`.
     void (*logistic)(std::size_t begin, std::size_t end, const float* constant,
                      const float* const* spread, const float* weights, std::size_t terms,
                      float* out);

@@ -103,9 +103,9 @@ class TiledMeanField {
 
     /// Values of a tile with the factors of a lattice, if it has any there.
     TileValues in_tile(PooledVector<float>& buffer, std::size_t tile, std::size_t m,
-                       const float* factors) const {
+                       bool has_factors) const {
         TileValues values{buffer.data(), kTileSide * labels_.channels(), {nullptr, 0}};
-        if (factors != nullptr) values.factors = terms_[m].lattice->of_tile(tile, factors_[m]);
+        if (has_factors) values.factors = terms_[m].lattice->of_tile(tile, factors_[m]);
         return values;
     }
 
@@ -125,7 +125,8 @@ class TiledMeanField {
             const TiledTerm& term = terms_[m];
             if (term.lattice == nullptr) continue;
             PooledVector<float>& own = is_empty ? buffers.sums : buffers.more;
-            term.lattice->slice(tile, blurred[m], term.weight, in_tile(own, tile, m, term.after));
+            term.lattice->slice(tile, blurred[m], term.weight,
+                                in_tile(own, tile, m, term.after != nullptr));
             if (!is_empty) add_more(frame_.rect(tile), buffers);
             is_empty = false;
         }
@@ -183,7 +184,7 @@ class TiledMeanField {
         for (std::size_t p = 0; p < positions_.size(); ++p) {
             const TiledTerm& term = *positions_[p].term;
             positions_[p].tiles.add_row(tile, row, term.weight,
-                                        factors_of(term.after, frame_.rect(tile), row), false,
+                                        factors_of(term.after, frame_.rect(tile), row),
                                         buffers.memories[p], sums);
         }
     }
@@ -191,8 +192,8 @@ class TiledMeanField {
     void splat(std::size_t tile, Buffers& buffers) {
         for (std::size_t m = 0; m < terms_.size(); ++m) {
             if (terms_[m].lattice == nullptr) continue;
-            terms_[m].lattice->splat(tile, in_tile(buffers.sums, tile, m, terms_[m].before),
-                                     splatted_[m]);
+            terms_[m].lattice->splat(
+                tile, in_tile(buffers.sums, tile, m, terms_[m].before != nullptr), splatted_[m]);
         }
     }
 
@@ -218,9 +219,8 @@ bool suits_tiles(const std::vector<PairwiseTerm>& terms, std::size_t labels) {
         if (frame != nullptr && frame->width() != tiled->width()) return false;
         frame = tiled;
     }
-    // Kernels know rows of up to 24 labels, and reach them by 32 bits.
+    // Kernels know rows of up to 24 labels.
     if (frame == nullptr || labels < 2 || labels > 24) return false;
-    if (kTileSide * frame->width() * 24 >= std::size_t{1} << 31U) return false;
     return std::all_of(terms.begin(), terms.end(), [&](const PairwiseTerm& term) {
         return term.position == nullptr ||
                (term.position->width() == frame->width() && PositionTiles::suits(*term.position));

@@ -97,20 +97,21 @@ struct LabelRows {
         return part;
     }
 
-    /// Set the values to powers of e, and `of_points` to their sums; returns the largest exponent.
+    /// Set the values to powers of e, and `of_points` to their sums; less the largest exponents of
+    /// points that `is_lost` names, if it is given.
     template <class Load>
-    Floats take_powers(const Exponents& exponents, std::size_t at, const Load& load,
-                       bool is_careful) {
-        const auto take_larger = [](auto a, auto b) { return a > b ? a : b; };
-        Floats largest = Floats{} - 1e30F;
+    void take_powers(const Exponents& exponents, std::size_t at, const Load& load,
+                     const Ints* is_lost) {
         for (std::size_t i = 0; i < kFloats; i += kLanes) {
-            const Floats value =
-                exponents(at + i, [&](const float* from) { return load(from, i); });
-            largest = take_larger(largest, value);
-            store(values + i, value);
+            const auto load_at = [&](const float* from) { return load(from, i); };
+            store(values + i, exponents(at + i, load_at));
         }
-        if (is_careful) {
-            fold(take_larger);
+        if (is_lost != nullptr) {
+            fold([](auto a, auto b) { return a > b ? a : b; });
+            for (std::size_t i = 0; i < kSoftmaxPoints; i += kLanes) {
+                const Floats most = load_floats(of_points + i);
+                store(of_points + i, is_lost[i / kLanes] ? most : Floats{});
+            }
             each([&](Part value, std::size_t place, Part most) {
                 value -= most;
                 std::memcpy(values + place, &value, sizeof(value));
@@ -120,20 +121,22 @@ struct LabelRows {
             store(values + i, exponential<Floats, Ints>(load_floats(values + i)));
         }
         fold([](auto a, auto b) { return a + b; });
-        return largest;
     }
 
     /// Take the softmax of up to kSoftmaxPoints points from float `at` on.
     template <class Load>
     void take(const Exponents& exponents, std::size_t at, const Load& load) {
-        // Powers of e up to this one can be added up, and sums down to that one are exact. Nearly
-        // all points keep to both: their least energy is 0, and kernels add a little.
-        const Floats largest = take_powers(exponents, at, load, false);
-        Ints is_lost = largest > 80.0F;
+        take_powers(exponents, at, load, nullptr);
+        // Sums in between are exact. Nearly all are: the least energy of a point is 0, and kernels
+        // add a little. A point is taken again by itself, whoever its neighbours are here.
+        Ints is_lost[kSoftmaxPoints / kLanes];
+        Ints is_any{};
         for (std::size_t i = 0; i < kSoftmaxPoints; i += kLanes) {
-            is_lost |= load_floats(of_points + i) < 1e-20F;
+            const Floats sums = load_floats(of_points + i);
+            is_lost[i / kLanes] = ~((sums > 1e-20F) & (sums < 1e35F));
+            is_any |= is_lost[i / kLanes];
         }
-        if (or_lanes(is_lost) != 0) take_powers(exponents, at, load, true);
+        if (or_lanes(is_any) != 0) take_powers(exponents, at, load, is_lost);
         for (std::size_t i = 0; i < kSoftmaxPoints; i += kLanes) {
             store(of_points + i, 1.0F / load_floats(of_points + i));
         }
