@@ -29,7 +29,7 @@ class PixelRow {
         tile_kernels().add_scaled(pixels, channels_, values, 1.0F, factors, true, inner());
     }
 
-    /// Set as many pixels to zero as a row may have more than `pixels`.
+    /// Set to zero what a longer row has left behind `pixels`.
     void clear_after(std::size_t pixels) {
         std::fill(
             floats_.begin() + static_cast<std::ptrdiff_t>((kCellPadding + pixels) * channels_),

@@ -109,7 +109,7 @@ void PositionKernel::filter_rows(const float* values, std::size_t channels, floa
             line.convolve(axis_x_, cell_columns, cells.data() + (pad + j) * step);
         });
     const std::size_t bands = (cell_rows + kBandRows - 1) / kBandRows;
-    across = PooledVector<float>();
+    across = PooledVector<float>();  // two arrays at once, not three
     PooledVector<float> smooth(cell_rows * step + kRowSlack);
     for_rows(
         bands, [] { return 0; },
