@@ -20,20 +20,22 @@ namespace {
 /// A term, ready to be applied to rows of values.
 class Spread {
   public:
-    Spread(const PairwiseTerm& term, const PooledVector<float>& ones,
+    /// Factors of lattices lie as records do where `takes_tiles`, and as points otherwise.
+    Spread(const PairwiseTerm& term, std::size_t points, bool takes_tiles,
            const MeanFieldOptions& options)
         : term_(term) {
         options_.symmetric = options.symmetric;
         options_.threads = options.threads;
         if (term.normalisation == Normalisation::kNone) return;
-        factor_.resize(ones.size());
-        apply(ones.data(), 1, factor_.data());
-        const bool is_root = term.normalisation == Normalisation::kSymmetric;
-        parallel_for(ones.size(), options.threads, [&](std::size_t begin, std::size_t end) {
-            for (std::size_t i = begin; i < end; ++i) {
-                const float inverse = 1.0F / std::max(factor_[i], 1e-20F);
-                factor_[i] = is_root ? std::sqrt(inverse) : inverse;
-            }
+        if (term.lattice != nullptr && takes_tiles) {
+            factor_ = term.lattice->base().as_tiled()->sum_weights(options_);
+        } else {
+            factor_.resize(points);
+            sum_weights();
+        }
+        const bool takes_roots = term.normalisation == Normalisation::kSymmetric;
+        parallel_for(factor_.size(), options.threads, [&](std::size_t begin, std::size_t end) {
+            tile_kernels().invert(end - begin, takes_roots, factor_.data() + begin);
         });
         if (term.normalisation != Normalisation::kAfter) options_.before = factor_.data();
         if (term.normalisation != Normalisation::kBefore) options_.after = factor_.data();
@@ -58,6 +60,12 @@ class Spread {
     }
 
   private:
+    void sum_weights() {
+        if (term_.lattice == nullptr) return term_.position->sum_weights(factor_.data());
+        const PooledVector<float> ones(factor_.size(), 1.0F);
+        term_.lattice->filter(ones.data(), 1, factor_.data(), options_);
+    }
+
     const PairwiseTerm& term_;
     FilterOptions options_;
     PooledVector<float> factor_;
@@ -197,14 +205,9 @@ void mean_field(const float* unary, const float* start, std::size_t points, std:
     if (options.planes && !takes_tiles) {
         return infer_planes(unary, start, points, labels, terms, options, out);
     }
-    const bool is_normalised = std::any_of(
-        terms.begin(), terms.end(),
-        [](const PairwiseTerm& term) { return term.normalisation != Normalisation::kNone; });
-    PooledVector<float> ones(is_normalised ? points : 0);
-    std::fill(ones.begin(), ones.end(), 1.0F);
     std::vector<std::unique_ptr<Spread>> spreads;
     for (const PairwiseTerm& term : terms) {
-        spreads.push_back(std::make_unique<Spread>(term, ones, options));
+        spreads.push_back(std::make_unique<Spread>(term, points, takes_tiles, options));
     }
     if (takes_tiles) {
         std::vector<TiledTerm> tiled;

@@ -59,6 +59,8 @@ PositionKernel::PositionKernel(std::size_t height, std::size_t width, float sigm
                                float sigma_y_pixels)
     : height_(height),
       width_(width),
+      sigma_x_pixels_(sigma_x_pixels),
+      sigma_y_pixels_(sigma_y_pixels),
       axis_x_(sigma_x_pixels, width),
       axis_y_(sigma_y_pixels, height) {}
 
@@ -67,6 +69,20 @@ void PositionKernel::filter(const float* values, std::size_t channels, float* ou
     if (!options.planes) return filter_rows(values, channels, out, options);
     for (std::size_t c = 0; c < channels; ++c) {
         filter_rows(values + c * points(), 1, out + c * points(), options);
+    }
+}
+
+void PositionKernel::sum_weights(float* out) const {
+    const auto along = [](const PositionKernel& line) {
+        std::vector<float> ones(line.points(), 1.0F);
+        line.filter_rows(ones.data(), 1, ones.data(), {});
+        return ones;
+    };
+    // A single row's own axis y, and a single column's axis x, leave values as they are.
+    const std::vector<float> x = along({1, width_, sigma_x_pixels_, 1.0F});
+    const std::vector<float> y = along({height_, 1, 1.0F, sigma_y_pixels_});
+    for (std::size_t row = 0; row < height_; ++row) {
+        for (std::size_t i = 0; i < width_; ++i) out[row * width_ + i] = y[row] * x[i];
     }
 }
 

@@ -7,10 +7,13 @@
 
 namespace weakseg {
 
-/// Ask for memory that is read soon.
+/// Ask for memory that is read soon, or written.
+template <bool kIsWritten = false>
 inline void prefetch_floats(const float* first, std::size_t count) {
     constexpr std::size_t kLine = 64 / sizeof(float);
-    for (std::size_t i = 0; i < count; i += kLine) __builtin_prefetch(first + i);
+    for (std::size_t i = 0; i < count; i += kLine) __builtin_prefetch(first + i, kIsWritten);
+    // Compilers leave out calls that only ask for memory.
+    __asm__ volatile("");
 }
 
 /// An array of points and channels: where it begins, and how far apart the next ones lie.
@@ -54,6 +57,36 @@ inline void copy_floats(const float* from, float* to, std::size_t count) {
     store_four(to + count - 4, load_four(from + count - 4));
 }
 
+/// Two planes to points of two channels.
+inline void join_pairs(const float* first, const float* second, std::size_t points, float* to) {
+    std::size_t i = 0;
+    for (; i + 4 <= points; i += 4) {
+        const Four a = load_four(first + i);
+        const Four b = load_four(second + i);
+        store_four(to + 2 * i, __builtin_shufflevector(a, b, 0, 4, 1, 5));
+        store_four(to + 2 * i + 4, __builtin_shufflevector(a, b, 2, 6, 3, 7));
+    }
+    for (; i < points; ++i) {
+        to[2 * i] = first[i];
+        to[2 * i + 1] = second[i];
+    }
+}
+
+/// Points of two channels to two planes.
+inline void split_pairs(const float* from, std::size_t points, float* first, float* second) {
+    std::size_t i = 0;
+    for (; i + 4 <= points; i += 4) {
+        const Four low = load_four(from + 2 * i);
+        const Four high = load_four(from + 2 * i + 4);
+        store_four(first + i, __builtin_shufflevector(low, high, 0, 2, 4, 6));
+        store_four(second + i, __builtin_shufflevector(low, high, 1, 3, 5, 7));
+    }
+    for (; i < points; ++i) {
+        first[i] = from[2 * i];
+        second[i] = from[2 * i + 1];
+    }
+}
+
 inline void copy_strided(const Strided<const float>& from, const Strided<float>& to,
                          std::size_t points, std::size_t channels) {
     if (from.point_step == 1 && to.point_step == 1) {
@@ -68,6 +101,12 @@ inline void copy_strided(const Strided<const float>& from, const Strided<float>&
             copy_floats(from.data + i * from.point_step, to.data + i * to.point_step, channels);
         }
         return;
+    }
+    if (from.point_step == 1 && to.point_step == 2 && channels == 2) {
+        return join_pairs(from.data, from.data + from.channel_step, points, to.data);
+    }
+    if (from.point_step == 2 && to.point_step == 1 && channels == 2) {
+        return split_pairs(from.data, points, to.data, to.data + to.channel_step);
     }
     std::size_t first_point = 0;
     std::size_t first_channel = 0;

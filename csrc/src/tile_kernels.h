@@ -166,12 +166,13 @@ constexpr std::size_t kCellMargin = 2;
 constexpr std::size_t kCellPadding = 8;
 constexpr std::size_t kRowSlack = 2 * kLanesPerBlock;
 
-/// Values of a tile's points: for 1 or 2 channels, planes of kTilePoints floats; for 4, 8, 16 or
-/// 24, rows of channels, `row_step` floats from one row of points to the next.
+/// Values of a tile's points, 1, 2, 4, 8, 16 or 24 channels a point, `row_step` floats from one row
+/// of points to the next; of 1 or 2 channels, kTileSide points. One channel may lie as the records
+/// do, with a step of 0, to be written; or without `data` be one everywhere, to be read.
 struct TileValues {
     float* data;
     std::size_t row_step;
-    PointFactors factors;  // of planes only as records lie
+    PointFactors factors;  // of 1 or 2 channels only as records lie
 };
 
 struct TileKernels {
@@ -191,6 +192,8 @@ struct TileKernels {
     /// `centre` is v_(0, 0) and rows are `step` floats apart, and `out_step` in `out`.
     void (*convolve)(const float* centre, const float* taps, int radius, std::ptrdiff_t step,
                      std::size_t rows, std::size_t count, float* out, std::ptrdiff_t out_step);
+    /// values = 1 / values, or the roots of that; of next to nothing, what is large.
+    void (*invert)(std::size_t count, bool takes_roots, float* values);
     /// sums (+)= weight * factors * from, of rows of channels; `factors` may be null.
     void (*add_scaled)(std::size_t points, std::size_t channels, const float* from, float weight,
                        const float* factors, bool is_first, float* sums);

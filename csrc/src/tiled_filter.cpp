@@ -35,26 +35,22 @@ TileView TiledLattice::view(const Tile& tile) const {
     return view;
 }
 
-PooledVector<float> TiledLattice::by_record(const float* factors, int threads) const {
-    PooledVector<float> ordered(points_ + tiles_.size() * kRecordPadding);
-    parallel_items(
-        tiles(), useful_threads(points_, threads), [&](const std::function<std::size_t()>& next) {
-            for (std::size_t at = next(); at < tiles(); at = next()) {
-                const TileRect& rect = tiles_[at].rect;
-                const float* const of_tile = factors + rect.top * width_ + rect.left;
-                const std::size_t count =
-                    std::size_t{rect.rows - 1} * rect.columns + rect.last_columns;
-                float* const to = ordered.data() + rect.first_record;
-                for (std::size_t i = 0; i < count; ++i) {
-                    const std::uint32_t word =
-                        records_[(rect.first_record + i) * kRecordWords + kPlaceWord];
-                    const std::uint32_t place = word >> 16U;
-                    to[i] = of_tile[(place >> kTileShift) * width_ + (place & (kTileSide - 1))];
-                }
-                std::fill_n(to + count, kRecordPadding, 0.0F);
-            }
+PooledVector<float> TiledLattice::sum_weights(const FilterOptions& options) const {
+    VertexValues vertices = start(1, options.symmetric, options.threads);
+    PooledVector<float> sums(points_ + tiles_.size() * kRecordPadding);
+    const auto for_tiles = [&](const auto& body) {
+        parallel_items(tiles(), vertices.threads, [&](const std::function<std::size_t()>& next) {
+            for (std::size_t at = next(); at < tiles(); at = next()) body(at);
         });
-    return ordered;
+    };
+    const PointFactors none{nullptr, 0};
+    for_tiles([&](std::size_t tile) { splat(tile, {nullptr, 0, none}, vertices); });
+    blur(vertices);
+    for_tiles([&](std::size_t tile) {
+        float* const own = sums.data() + tiles_[tile].rect.first_record;
+        slice(tile, vertices, 1.0F, {own, 0, none});
+    });
+    return sums;
 }
 
 TiledLattice::VertexValues TiledLattice::start(int channels, bool symmetric, int threads) const {
@@ -165,13 +161,26 @@ TileValues TiledLattice::values_of(const Tile& tile, const ChannelBlock& block, 
             {factors == nullptr ? nullptr : factors + point, width_}};
 }
 
+template <bool kIsWritten>
+void TiledLattice::prefetch_row_ahead(const Tile& tile, std::size_t row, const ChannelBlock& block,
+                                      std::size_t columns) const {
+    // Asking for all of a tile at once would be more than the processor fetches side by side.
+    constexpr std::size_t kRowsAhead = 6;
+    if (row + kRowsAhead >= tile.rect.rows) return;
+    const std::size_t point = (tile.rect.top + row + kRowsAhead) * width_ + tile.rect.left;
+    const float* from = block.data + point * block.point_step;
+    if (block.point_step != 1) return prefetch_floats<kIsWritten>(from, columns * block.point_step);
+    for (std::size_t c = 0; c < block.channels; ++c) {
+        prefetch_floats<kIsWritten>(from + c * block.channel_step, columns);
+    }
+}
+
 template <int kChannels>
 void TiledLattice::load_tile(const Tile& tile, const ChannelBlock& block, const float* factors,
                              float* in_tile) const {
-    constexpr std::size_t kPointStep = kChannels <= 2 ? 1 : kChannels;
-    constexpr std::size_t kChannelStep = kChannels <= 2 ? kTilePoints : 1;
     for_rows(tile, [&](std::size_t point, std::size_t place, std::size_t columns) {
-        const Strided<float> row{in_tile + place * kPointStep, kPointStep, kChannelStep};
+        prefetch_row_ahead<false>(tile, place / kTileSide, block, columns);
+        const Strided<float> row{in_tile + place * kChannels, kChannels, 1};
         copy_strided({block.data + point * block.point_step, block.point_step, block.channel_step},
                      row, columns, block.channels);
         if (factors != nullptr) multiply_points<kChannels>(row, factors + point, columns);
@@ -181,13 +190,11 @@ void TiledLattice::load_tile(const Tile& tile, const ChannelBlock& block, const 
 template <int kChannels>
 void TiledLattice::store_tile(const Tile& tile, const float* in_tile, const float* factors,
                               const ChannelBlock& block) const {
-    constexpr std::size_t kPointStep = kChannels <= 2 ? 1 : kChannels;
-    constexpr std::size_t kChannelStep = kChannels <= 2 ? kTilePoints : 1;
     for_rows(tile, [&](std::size_t point, std::size_t place, std::size_t columns) {
+        prefetch_row_ahead<true>(tile, place / kTileSide, block, columns);
         const Strided<float> to{block.data + point * block.point_step, block.point_step,
                                 block.channel_step};
-        copy_strided({in_tile + place * kPointStep, kPointStep, kChannelStep}, to, columns,
-                     block.channels);
+        copy_strided({in_tile + place * kChannels, kChannels, 1}, to, columns, block.channels);
         if (factors == nullptr) return;
         for (std::size_t i = 0; i < columns; ++i) {
             for (std::size_t c = 0; c < block.channels; ++c) {
@@ -199,14 +206,8 @@ void TiledLattice::store_tile(const Tile& tile, const float* in_tile, const floa
 
 void TiledLattice::prefetch_tile(std::size_t tile, const ChannelBlock& block) const {
     if (tile >= tiles()) return;
-    const bool is_planes = block.point_step == 1;
     for_rows(tiles_[tile], [&](std::size_t point, std::size_t, std::size_t columns) {
-        const std::size_t planes = is_planes ? block.channels : 1;
-        for (std::size_t c = 0; c < planes; ++c) {
-            const float* row =
-                block.data + point * block.point_step + (is_planes ? c * block.channel_step : 0);
-            prefetch_floats(row, columns * block.point_step);
-        }
+        prefetch_floats(block.data + point * block.point_step, columns * block.point_step);
     });
 }
 
@@ -219,11 +220,12 @@ void TiledLattice::filter_block(const ChannelBlock& given, const ChannelBlock& w
         PooledVector<float> in_tile(buffer);
         std::fill(in_tile.begin(), in_tile.end(), 0.0F);  // channels that are none, too
         for (std::size_t at = next(); at < tiles(); at = next()) {
-            if (!given.is_direct) {
+            if (given.is_direct) {
+                // Rows of a tile are too short for the processor to foresee the next one's.
+                prefetch_tile(at + static_cast<std::size_t>(vertices.threads), given);
+            } else {
                 load_tile<kChannels>(tiles_[at], given, options.before, in_tile.data());
             }
-            // Rows of a tile are too short for the processor to foresee the next one's.
-            prefetch_tile(at + static_cast<std::size_t>(vertices.threads), given);
             splat(at, values_of<kChannels>(tiles_[at], given, in_tile.data(), options.before),
                   vertices);
         }
@@ -232,7 +234,7 @@ void TiledLattice::filter_block(const ChannelBlock& given, const ChannelBlock& w
     parallel_items(tiles(), vertices.threads, [&](const std::function<std::size_t()>& next) {
         PooledVector<float> in_tile(buffer);
         for (std::size_t at = next(); at < tiles(); at = next()) {
-            prefetch_tile(at, wanted);
+            if (wanted.is_direct) prefetch_tile(at, wanted);
             slice(at, vertices, 1.0F,
                   values_of<kChannels>(tiles_[at], wanted, in_tile.data(), options.after));
             if (!wanted.is_direct) {

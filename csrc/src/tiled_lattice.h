@@ -47,11 +47,12 @@ class TiledLattice final : public Lattice::Base {
     std::size_t width() const { return width_; }
     bool is_frame() const { return is_frame_; }
 
-    /// Points' factors in the order of the records.
-    PooledVector<float> by_record(const float* factors, int threads) const;
-    PointFactors of_tile(std::size_t tile, const PooledVector<float>& by_record) const {
-        if (by_record.empty()) return {nullptr, 0};
-        return {by_record.data() + tiles_[tile].rect.first_record, 0};
+    /// Every point's weights summed up, as `filter` of ones would, in the order of the records.
+    PooledVector<float> sum_weights(const FilterOptions& options) const;
+    /// Factors of a tile's points, of all points' in the order of the records; or none of none.
+    PointFactors of_tile(std::size_t tile, const float* by_record) const {
+        if (by_record == nullptr) return {nullptr, 0};
+        return {by_record + tiles_[tile].rect.first_record, 0};
     }
 
     VertexValues start(int channels, bool symmetric, int threads) const;
@@ -117,6 +118,10 @@ class TiledLattice final : public Lattice::Base {
     template <int kChannels>
     void load_tile(const Tile& tile, const ChannelBlock& block, const float* factors,
                    float* in_tile) const;
+    /// Ask for a row some way below this one.
+    template <bool kIsWritten>
+    void prefetch_row_ahead(const Tile& tile, std::size_t row, const ChannelBlock& block,
+                            std::size_t columns) const;
     void prefetch_tile(std::size_t tile, const ChannelBlock& block) const;
     template <int kChannels>
     void store_tile(const Tile& tile, const float* in_tile, const float* factors,

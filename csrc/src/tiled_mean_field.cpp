@@ -23,19 +23,11 @@ class TiledMeanField {
                                [](const TiledTerm& term) { return term.lattice != nullptr; })
                       ->lattice),
           labels_(unary, start, frame_.points(), labels, options),
-          factors_(terms.size()),
           splatted_(terms.size()) {
-        for (std::size_t m = 0; m < terms.size(); ++m) {
-            const TiledTerm& term = terms[m];
-            if (term.position != nullptr) {
-                positions_.push_back(
-                    {PositionTiles(*term.position, frame_, labels_.channels()), &term});
-                continue;
-            }
-            // The same ones before and after.
-            const float* const factors = term.before != nullptr ? term.before : term.after;
-            if (factors == nullptr) continue;
-            factors_[m] = term.lattice->by_record(factors, options.threads);
+        for (const TiledTerm& term : terms) {
+            if (term.position == nullptr) continue;
+            positions_.push_back(
+                {PositionTiles(*term.position, frame_, labels_.channels()), &term});
         }
     }
 
@@ -101,12 +93,9 @@ class TiledMeanField {
         return rect.top * frame_.width() + rect.left;
     }
 
-    /// Values of a tile with the factors of a lattice, if it has any there.
-    TileValues in_tile(PooledVector<float>& buffer, std::size_t tile, std::size_t m,
-                       bool has_factors) const {
-        TileValues values{buffer.data(), kTileSide * labels_.channels(), {nullptr, 0}};
-        if (has_factors) values.factors = terms_[m].lattice->of_tile(tile, factors_[m]);
-        return values;
+    TileValues in_tile(PooledVector<float>& buffer, std::size_t tile, const TiledLattice& lattice,
+                       const float* factors) const {
+        return {buffer.data(), kTileSide * labels_.channels(), lattice.of_tile(tile, factors)};
     }
 
     float* row_of(PooledVector<float>& buffer, std::size_t row) const {
@@ -126,7 +115,7 @@ class TiledMeanField {
             if (term.lattice == nullptr) continue;
             PooledVector<float>& own = is_empty ? buffers.sums : buffers.more;
             term.lattice->slice(tile, blurred[m], term.weight,
-                                in_tile(own, tile, m, term.after != nullptr));
+                                in_tile(own, tile, *term.lattice, term.after));
             if (!is_empty) add_more(frame_.rect(tile), buffers);
             is_empty = false;
         }
@@ -191,9 +180,10 @@ class TiledMeanField {
 
     void splat(std::size_t tile, Buffers& buffers) {
         for (std::size_t m = 0; m < terms_.size(); ++m) {
-            if (terms_[m].lattice == nullptr) continue;
-            terms_[m].lattice->splat(
-                tile, in_tile(buffers.sums, tile, m, terms_[m].before != nullptr), splatted_[m]);
+            const TiledTerm& term = terms_[m];
+            if (term.lattice == nullptr) continue;
+            term.lattice->splat(tile, in_tile(buffers.sums, tile, *term.lattice, term.before),
+                                splatted_[m]);
         }
     }
 
@@ -202,7 +192,6 @@ class TiledMeanField {
     const TiledLattice& frame_;
     LabelUpdate labels_;
     int threads_ = 1;
-    std::vector<PooledVector<float>> factors_;  // of every lattice, as its records lie
     std::vector<TiledLattice::VertexValues> splatted_;
     std::vector<Position> positions_;
 };

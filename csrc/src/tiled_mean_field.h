@@ -13,7 +13,7 @@
 
 namespace weakseg {
 
-/// A term with the factors of its normalisation; null for 1.
+/// A term with the factors of its normalisation, null for 1: a lattice's lie as its records do.
 struct TiledTerm {
     const TiledLattice* lattice;  // or
     const PositionKernel* position;

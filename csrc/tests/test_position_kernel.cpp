@@ -55,6 +55,19 @@ void test_sums_are_exact_on_every_grid() {
     }
 }
 
+void test_summed_weights_are_sums_of_ones() {
+    for (const Grid grid : {Grid{24, 31}, Grid{1, 1}, Grid{1, 50}, Grid{50, 1}, Grid{2, 3}}) {
+        for (const float sigma : {0.3F, 3.0F, 100.0F}) {
+            const PositionKernel kernel(grid.height, grid.width, sigma, 2.0F * sigma);
+            std::vector<float> weights(grid.points());
+            kernel.sum_weights(weights.data());
+            const std::vector<float> ones(grid.points(), 1.0F);
+            expect(relative_gap(weights, filter(kernel, 1, ones, rows())) < 1e-6,
+                   "summed weights:", grid.told() + ", sigma " + std::to_string(sigma));
+        }
+    }
+}
+
 void test_sums_are_exact_at_every_reach() {
     for (const float sigma : {1e-3F, 0.05F, 0.3F, 1.0F, 10.0F, 100.0F, 1e6F}) {
         expect_exact_sums({24, 31}, sigma, sigma);
@@ -150,6 +163,7 @@ int main() {
     using namespace weakseg::testing;  // NOLINT: the tests' own names
     share_small_work();
     test_sums_are_exact_on_every_grid();
+    test_summed_weights_are_sums_of_ones();
     test_sums_are_exact_at_every_reach();
     test_weights_are_the_gaussians();
     test_kernel_is_its_own_transpose();

@@ -44,6 +44,9 @@ class PositionKernel {
     void filter(const float* values, std::size_t channels, float* out,
                 const FilterOptions& options) const;
 
+    /// Every pixel's weights summed up, as `filter` of ones would: (H, W).
+    void sum_weights(float* out) const;
+
     std::size_t points() const { return height_ * width_; }
     std::size_t width() const { return width_; }
     const PositionAxis& axis_x() const { return axis_x_; }
@@ -55,6 +58,8 @@ class PositionKernel {
 
     std::size_t height_;
     std::size_t width_;
+    float sigma_x_pixels_;
+    float sigma_y_pixels_;
     PositionAxis axis_x_;
     PositionAxis axis_y_;
 };

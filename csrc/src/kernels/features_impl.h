@@ -11,13 +11,35 @@
 namespace weakseg {
 namespace {
 
-/// Separate a row's colours: (3, kTileSide).
+/// Separate colours while vectors of pixels are full; returns how many pixels that were.
+inline std::uint32_t read_whole_vectors(const std::uint8_t* from, std::uint32_t columns,
+                                        float (*colours)[kTileSide]) {
+    std::uint32_t column = 0;
+    for (; column + kLanes <= columns; column += kLanes) {
+        const Ints pixels = load_pixels(from + 3 * column);
+        for (int colour = 0; colour < 3; ++colour) {
+            store(colours[colour] + column, to_floats((pixels >> (8 * colour)) & 255));
+        }
+    }
+    return column;
+}
+
+inline std::uint32_t read_whole_vectors(const float*, std::uint32_t, float (*)[kTileSide]) {
+    return 0;
+}
+
+/// Rows of a tile are too short for the processor to foresee the next ones.
+constexpr std::uint32_t kRowsAhead = 4;
+
+/// Separate a row's colours: (3, kTileSide). Asks for the row `ahead` pixels on, if there is one.
 template <class Level>
 inline void read_levels(const Level* levels, std::size_t plane, std::size_t first,
-                        std::uint32_t columns, float (*colours)[kTileSide]) {
+                        std::size_t ahead, std::uint32_t columns, float (*colours)[kTileSide]) {
     if (plane == 0) {
         const Level* from = levels + 3 * first;
-        for (std::uint32_t column = 0; column < columns; ++column) {
+        if (ahead > 0) prefetch(from + 3 * ahead, 3 * columns * sizeof(Level));
+        for (std::uint32_t column = read_whole_vectors(from, columns, colours); column < columns;
+             ++column) {
             for (int colour = 0; colour < 3; ++colour) {
                 colours[colour][column] =
                     static_cast<float>(from[3 * column + static_cast<unsigned>(colour)]);
@@ -27,6 +49,7 @@ inline void read_levels(const Level* levels, std::size_t plane, std::size_t firs
     }
     for (std::size_t colour = 0; colour < 3; ++colour) {
         const Level* from = levels + colour * plane + first;
+        if (ahead > 0) prefetch(from + ahead, columns * sizeof(Level));
         for (std::uint32_t column = 0; column < columns; ++column) {
             colours[colour][column] = static_cast<float>(from[column]);
         }
@@ -72,10 +95,11 @@ inline void scale_row(const TileGeometry& geometry, const TileSource& source, co
         for (std::uint32_t column = 0; column < columns; ++column) {
             scaled[1][column] = source.scaled_y[y];
         }
+        const std::size_t ahead = row + kRowsAhead < rect.rows ? kRowsAhead * source.width : 0;
         if (source.bytes != nullptr) {
-            read_levels(source.bytes, source.plane, first, columns, scaled + 2);
+            read_levels(source.bytes, source.plane, first, ahead, columns, scaled + 2);
         } else {
-            read_levels(source.floats, source.plane, first, columns, scaled + 2);
+            read_levels(source.floats, source.plane, first, ahead, columns, scaled + 2);
         }
         for (std::uint32_t column = 0; column < kTileSide; column += kLanes) {
             scale_levels(geometry, source, scaled + 2, column);

@@ -1,4 +1,4 @@
-// Weighted sums of rows.
+// Weighted sums of rows, and their factors.
 #pragma once
 
 #include <cstddef>
@@ -45,6 +45,15 @@ void add_scaled(std::size_t points, std::size_t channels, const float* from, flo
         return for_width(channels, add_rows);
     }
     for (; at < count; ++at) add(at, factors == nullptr ? weight : weight * factors[at]);
+}
+
+void invert(std::size_t count, bool takes_roots, float* values) {
+    constexpr float kLeast = 1e-20F;
+    for (std::size_t i = 0; i < count; ++i) {
+        values[i] = 1.0F / (values[i] < kLeast ? kLeast : values[i]);
+    }
+    if (!takes_roots) return;
+    for (std::size_t i = 0; i < count; ++i) values[i] = __builtin_sqrtf(values[i]);
 }
 
 template <int kRows>

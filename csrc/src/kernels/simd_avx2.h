@@ -47,6 +47,18 @@ inline Floats gather(const float* base, Ints index) {
     return _mm256_i32gather_ps(base, reinterpret_cast<__m256i>(index), 4);
 }
 
+/// Read kLanes pixels of three bytes: red in the lowest byte of a lane, then green and blue.
+inline Ints load_pixels(const std::uint8_t* from) {
+    // Four pixels to every 128 bits, and there a byte to its place.
+    const __m256i fours = _mm256_setr_epi32(0, 1, 2, 2, 3, 4, 5, 5);
+    const __m256i bytes = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1));
+    const __m256i six = _mm256_setr_epi32(-1, -1, -1, -1, -1, -1, 0, 0);
+    const __m256i packed = _mm256_maskload_epi32(reinterpret_cast<const int*>(from), six);
+    return reinterpret_cast<Ints>(
+        _mm256_shuffle_epi8(_mm256_permutevar8x32_epi32(packed, fours), bytes));
+}
+
 inline Ints round_to_ints(Floats values) {
     return reinterpret_cast<Ints>(_mm256_cvtps_epi32(values));
 }
@@ -93,6 +105,15 @@ inline void split_pairs(Floats a, Floats b, Floats& even, Floats& odd) {
     // Within every 128 bits.
     even = _mm256_shuffle_ps(low, high, 0x88);
     odd = _mm256_shuffle_ps(low, high, 0xDD);
+}
+
+/// base[2 * index] and the float behind it.
+inline void gather_pairs(const float* base, Ints index, Floats& first, Floats& second) {
+    const auto places = reinterpret_cast<__m256i>(index);
+    const auto* pairs = reinterpret_cast<const double*>(base);
+    const __m256d low = _mm256_i32gather_pd(pairs, _mm256_castsi256_si128(places), 8);
+    const __m256d high = _mm256_i32gather_pd(pairs, _mm256_extracti128_si256(places, 1), 8);
+    split_pairs(_mm256_castpd_ps(low), _mm256_castpd_ps(high), first, second);
 }
 
 /// Store a, b, a, b, ...

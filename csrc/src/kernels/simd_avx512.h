@@ -37,6 +37,17 @@ inline Floats gather(const float* base, Ints index) {
     return _mm512_i32gather_ps(reinterpret_cast<__m512i>(index), base, 4);
 }
 
+/// Read kLanes pixels of three bytes: red in the lowest byte of a lane, then green and blue.
+inline Ints load_pixels(const std::uint8_t* from) {
+    // Four pixels to every 128 bits, and there a byte to its place.
+    const __m512i fours = _mm512_setr_epi32(0, 1, 2, 2, 3, 4, 5, 5, 6, 7, 8, 8, 9, 10, 11, 11);
+    const __m512i bytes =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1));
+    const __m512i packed = _mm512_maskz_loadu_epi32(0x0FFF, from);
+    return reinterpret_cast<Ints>(
+        _mm512_shuffle_epi8(_mm512_permutexvar_epi32(fours, packed), bytes));
+}
+
 inline Ints round_to_ints(Floats values) {
     return reinterpret_cast<Ints>(_mm512_cvtps_epi32(values));
 }
@@ -86,6 +97,14 @@ inline void split_pairs(Floats a, Floats b, Floats& even, Floats& odd) {
         _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
     even = _mm512_permutex2var_ps(a, evens, b);
     odd = _mm512_permutex2var_ps(a, odds, b);
+}
+
+/// base[2 * index] and the float behind it.
+inline void gather_pairs(const float* base, Ints index, Floats& first, Floats& second) {
+    const auto places = reinterpret_cast<__m512i>(index);
+    const __m512d low = _mm512_i32gather_pd(_mm512_castsi512_si256(places), base, 8);
+    const __m512d high = _mm512_i32gather_pd(_mm512_extracti64x4_epi64(places, 1), base, 8);
+    split_pairs(_mm512_castpd_ps(low), _mm512_castpd_ps(high), first, second);
 }
 
 /// Store a, b, a, b, ...

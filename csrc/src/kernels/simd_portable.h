@@ -35,6 +35,15 @@ inline Floats gather(const float* base, Ints index) {
     return Floats{base[index[0]], base[index[1]], base[index[2]], base[index[3]]};
 }
 
+/// Read kLanes pixels of three bytes: red in the lowest byte of a lane, then green and blue.
+inline Ints load_pixels(const std::uint8_t* from) {
+    Ints pixels;
+    for (int lane = 0; lane < kLanes; ++lane, from += 3) {
+        pixels[lane] = from[0] | from[1] << 8 | from[2] << 16;
+    }
+    return pixels;
+}
+
 /// To the nearest, ties to even, of values below 2^31 in size.
 inline Ints round_to_ints(Floats values) {
     // Above 2^23 floats are whole; below, adding 1.5 * 2^23 leaves no room for a fraction.
@@ -66,6 +75,12 @@ inline float sum_lanes(Floats values) { return (values[0] + values[2]) + (values
 inline void split_pairs(Floats a, Floats b, Floats& even, Floats& odd) {
     even = __builtin_shufflevector(a, b, 0, 2, 4, 6);
     odd = __builtin_shufflevector(a, b, 1, 3, 5, 7);
+}
+
+/// base[2 * index] and the float behind it.
+inline void gather_pairs(const float* base, Ints index, Floats& first, Floats& second) {
+    first = gather(base, 2 * index);
+    second = gather(base + 1, 2 * index);
 }
 
 /// Store a, b, a, b, ...

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "../tile_kernels.h"
 #include "corners_impl.h"
@@ -11,21 +12,14 @@
 namespace weakseg {
 namespace {
 
-/// Fill the used rows of a group's table with scale * (lattice + other), channel by channel.
-template <int kDims, int kChannels, bool kPlanes>
-inline void fill_table(const TileView& tile, const HubGroup& group, const float* lattice,
-                       const float* other, float scale, float* table) {
-    constexpr int kLanesInAll = TableLayout<kDims>::kBlocks * kLanesPerBlock;
+/// Call body(lane, from) for the used lanes of a group's table and their vertices' first floats.
+template <int kDims, int kChannels, class Body>
+inline void for_used_lanes(const TileView& tile, const HubGroup& group, const Body& body) {
     std::uint32_t vertex = group.first_vertex;
     for (int block = 0; block < TableLayout<kDims>::kBlocks; ++block) {
         for (unsigned left = group.used[block]; left != 0; left &= left - 1) {
-            const int lane = block * kLanesPerBlock + __builtin_ctz(left);
-            const std::size_t from = static_cast<std::size_t>(tile.vertices[vertex++]) * kChannels;
-            for (int c = 0; c < kChannels; ++c) {
-                const float sum = lattice[from + c] + (other == nullptr ? 0.0F : other[from + c]);
-                table[kPlanes ? c * kLanesInAll + lane : lane * kTableStep<kChannels> + c] =
-                    scale * sum;
-            }
+            body(block * kLanesPerBlock + __builtin_ctz(left),
+                 static_cast<std::size_t>(tile.vertices[vertex++]) * kChannels);
         }
     }
 }
@@ -48,16 +42,22 @@ void slice_few(const TileView& tile, const float* lattice, const float* other, f
     using Layout = TableLayout<kDims>;
     constexpr int kLanesInAll = Layout::kBlocks * kLanesPerBlock;
     alignas(64) float table[kChannels * kLanesInAll] = {};
-    alignas(64) float sliced[kChannels][kLanes];
+    alignas(64) float sliced[kLanes * kChannels];
     alignas(64) std::uint32_t place[kLanes];
     for (std::uint32_t g = 0; g < tile.group_count; ++g) {
         const HubGroup& group = tile.groups[g];
         const std::uint32_t end = tile.groups[g + 1].first_record;
-        fill_table<kDims, kChannels, true>(tile, group, lattice, other, scale * kWeightUnit, table);
+        for_used_lanes<kDims, kChannels>(tile, group, [&](int lane, std::size_t from) {
+            for (int c = 0; c < kChannels; ++c) {
+                const float sum = lattice[from + c] + (other == nullptr ? 0.0F : other[from + c]);
+                table[c * kLanesInAll + lane] = scale * kWeightUnit * sum;
+            }
+        });
         for (std::uint32_t at = group.first_record; at < end; at += kLanes) {
             const Corners<kDims> corners(tile, at);
             Floats factor = Floats{} + 1.0F;
             if (values.factors.data != nullptr) factor = load_floats(values.factors.data + at);
+            Floats sums[kChannels];
             for (int c = 0; c < kChannels; ++c) {
                 const float* entries = table + c * kLanesInAll;
                 Floats sum = corners.weight[0] * entries[Layout::kHubLane];
@@ -65,15 +65,22 @@ void slice_few(const TileView& tile, const float* lattice, const float* other, f
                     sum = multiply_add(corners.weight[level + 1],
                                        look_up_level<kDims>(entries, corners.lanes, level), sum);
                 }
-                store(sliced[c], factor * sum);
+                sums[c] = factor * sum;
+            }
+            if constexpr (kChannels == 1) {
+                if (values.row_step == 0) {
+                    store(values.data + at, sums[0]);  // the next group's overwrite what is more
+                    continue;
+                }
+                store(sliced, sums[0]);
+            } else {
+                store_interleaved(sliced, sums[0], sums[1]);
             }
             store(place, corners.place);
             const std::uint32_t count = end - at < kLanes ? end - at : kLanes;
             for (std::uint32_t i = 0; i < count; ++i) {
-                for (int c = 0; c < kChannels; ++c) {
-                    values.data[static_cast<std::uint32_t>(c) * kTilePoints + place[i]] =
-                        sliced[c][i];
-                }
+                std::memcpy(values.data + place[i] * kChannels, sliced + i * kChannels,
+                            kChannels * sizeof(float));
             }
         }
     }
@@ -89,7 +96,13 @@ void slice_rows(const TileView& tile, const float* lattice, const float* other, 
     for (std::uint32_t g = 0; g < tile.group_count; ++g) {
         const HubGroup& group = tile.groups[g];
         const std::uint32_t end = tile.groups[g + 1].first_record;
-        fill_table<kDims, kChannels, false>(tile, group, lattice, other, scale, table);
+        for_used_lanes<kDims, kChannels>(tile, group, [&](int lane, std::size_t from) {
+            for_parts<kChannels>([&](auto part) {
+                auto sum = part.load(lattice + from);
+                if (other != nullptr) sum += part.load(other + from);
+                part.store(table + lane * kStep, scale * sum);
+            });
+        });
         for (std::uint32_t at = group.first_record; at < end; at += kLanes) {
             const Staged<kDims> staged(tile, at, kChannels, kStep, values.row_step, values.factors);
             const std::uint32_t count = end - at < kLanes ? end - at : kLanes;

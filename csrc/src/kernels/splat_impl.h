@@ -12,6 +12,15 @@
 namespace weakseg {
 namespace {
 
+/// Where sums of a vertex go: to a row of the lattice, or without `lattice` to one of `sums`.
+template <int kChannels>
+inline float* row_of_vertex(const TileView& tile, std::uint32_t vertex, float* lattice,
+                            float* sums) {
+    return lattice == nullptr
+               ? sums + static_cast<std::size_t>(vertex) * kChannels
+               : lattice + static_cast<std::size_t>(tile.vertices[vertex]) * kChannels;
+}
+
 /// Add, or write, the used rows of a group's table, kStep floats apart.
 template <int kDims, int kChannels, int kStep>
 inline void flush(const TileView& tile, const HubGroup& group, const float* table, float* lattice,
@@ -21,157 +30,105 @@ inline void flush(const TileView& tile, const HubGroup& group, const float* tabl
         const float* rows = table + block * kLanesPerBlock * kStep;
         for (unsigned left = group.used[block]; left != 0; left &= left - 1) {
             const float* row = rows + __builtin_ctz(left) * kStep;
-            if (lattice != nullptr) {
-                float* to = lattice + static_cast<std::size_t>(tile.vertices[vertex]) * kChannels;
-                for (int c = 0; c < kChannels; ++c) to[c] += row[c];
-            } else {
-                float* to = sums + static_cast<std::size_t>(vertex) * kChannels;
-                for (int c = 0; c < kChannels; ++c) to[c] = row[c];
-            }
-            ++vertex;
+            float* const to = row_of_vertex<kChannels>(tile, vertex++, lattice, sums);
+            for_parts<kChannels>([&](auto part) {
+                const auto sum = part.load(row);
+                part.store(to, lattice == nullptr ? sum : part.load(to) + sum);
+            });
         }
     }
 }
 
-/// One or two floats.
-template <int kChannels>
-struct Few {
-    typedef float Values __attribute__((vector_size(kChannels * sizeof(float))));
-
-    static void add(float* to, const float* added) {
-        Values sum;
-        Values more;
-        std::memcpy(&sum, to, sizeof(sum));
-        std::memcpy(&more, added, sizeof(more));
-        sum += more;
-        std::memcpy(to, &sum, sizeof(sum));
-    }
-};
-
-/// Sums of a level whose corners differ from the hub, or from all axes, by one axis: so few that
-/// they stay in vectors, one for every axis.
+/// Lanes and products of a group's points, as many as are summed at once.
 template <int kDims, int kChannels>
-struct AxisSums {
-    static constexpr int kAxes = kDims + 1;
-    Floats sums[kAxes][kChannels] = {};
+struct Products {
+    static constexpr std::uint32_t kVectors = 16;
+    static constexpr std::uint32_t kPoints = kVectors * kLanes;
+    Ints lane[kDims][kVectors];
+    Floats product[kDims][kVectors][kChannels];
+    Floats hub[kChannels];  // their sums
 
-    static Ints lane_of_axis(int axis) {
-        return Ints{} + (TableLayout<kDims>::kCode[axis] & (kLanesPerBlock - 1));
-    }
-
-    void add(Ints lanes, int level, Floats weight, const Floats* value) {
-        const Ints lane = (lanes >> TableLayout<kDims>::kShift[level]) & (kLanesPerBlock - 1);
-        for (int axis = 0; axis < kAxes; ++axis) {
+    /// Points [begin, end) of a tile; returns how many vectors these are.
+    std::uint32_t stage(const TileView& tile, const TileValues& values, std::uint32_t begin,
+                        std::uint32_t end) {
+        using Layout = TableLayout<kDims>;
+        const Ints numbers = lane_numbers();
+        for (Floats& sum : hub) sum = Floats{};
+        std::uint32_t count = 0;
+        for (std::uint32_t at = begin; at < end; at += kLanes, ++count) {
+            const Corners<kDims> corners(tile, at);
+            const Ints valid = numbers < static_cast<std::int32_t>(end - at);
+            Floats factor = Floats{} + 1.0F;
+            if (values.factors.data != nullptr) factor = load_floats(values.factors.data + at);
+            // Lanes past the end hold other groups' points, or none.
+            const Ints place = valid & corners.place;
+            Floats value[kChannels];
+            if constexpr (kChannels == 1) {
+                value[0] = values.data == nullptr ? Floats{} + 1.0F : gather(values.data, place);
+            } else {
+                gather_pairs(values.data, place, value[0], value[1]);
+            }
             for (int c = 0; c < kChannels; ++c) {
-                sums[axis][c] =
-                    add_where_equal(lane, lane_of_axis(axis), weight * value[c], sums[axis][c]);
+                value[c] =
+                    reinterpret_cast<Floats>(valid & reinterpret_cast<Ints>(factor * value[c]));
+                hub[c] = multiply_add(corners.weight[0], value[c], hub[c]);
+            }
+            for (int level = 0; level < kDims; ++level) {
+                lane[level][count] =
+                    lane_of<kDims>(corners.lanes, level) - Layout::kFirstLane[level];
+                for (int c = 0; c < kChannels; ++c) {
+                    product[level][count][c] = corners.weight[level + 1] * value[c];
+                }
             }
         }
-    }
-
-    /// Write them to the level's rows of the table.
-    void write(int level, float* table) const {
-        for (int axis = 0; axis < kAxes; ++axis) {
-            const int lane = TableLayout<kDims>::kFirstLane[level] +
-                             (TableLayout<kDims>::kCode[axis] & (kLanesPerBlock - 1));
-            for (int c = 0; c < kChannels; ++c) {
-                table[lane * kChannels + c] = sum_lanes(sums[axis][c]);
-            }
-        }
+        return count;
     }
 };
 
-/// Splat of one or two channels: products in vectors, sums in tables in the nearest cache.
+/// Splat of one or two channels. A group has few vertices for all its points: every vertex takes
+/// its own points out of the vectors, and no sum waits for another one's store.
 template <int kDims, int kChannels>
 void splat_few(const TileView& tile, const TileValues& values, float* lattice, float* sums) {
     using Layout = TableLayout<kDims>;
-    constexpr int kTableFloats = Layout::kBlocks * kLanesPerBlock * kChannels;
-    // Copies, used in turn: adding twice to one place waits for the first sum to be stored.
-    constexpr std::uint32_t kCopies = 4;
-    constexpr std::uint32_t kManyPoints = 64;
-    // The first and the last level in vectors: of few lanes, adding to the table is as fast.
-    constexpr bool kHasAxisSums = kDims == 5 && kLanes >= 8;
-    alignas(64) float table[kCopies][kTableFloats];
-    alignas(64) float product[kDims][kLanes * kChannels];
-    alignas(64) std::uint32_t lane[kDims][kLanes];  // in floats
-    const Ints numbers = lane_numbers();
+    Products<kDims, kChannels> staged;
+    float totals[kMaxTableLanes][kChannels];
     for (std::uint32_t g = 0; g < tile.group_count; ++g) {
         const HubGroup& group = tile.groups[g];
         const std::uint32_t end = tile.groups[g + 1].first_record;
-        // A small group pays more for clearing copies than it waits, and for sums of lanes.
-        const bool is_large = end - group.first_record >= kManyPoints;
-        const std::uint32_t copies = is_large ? kCopies : 2;
-        const bool has_axis_sums = kHasAxisSums && is_large;
-        const int first_level = has_axis_sums ? 1 : 0;
-        const int end_level = has_axis_sums ? kDims - 1 : kDims;
-        std::memset(table, 0, copies * sizeof(table[0]));
-        float* const tables[kCopies] = {table[0], table[1], table[copies - 2], table[copies - 1]};
-        Floats hub[kChannels] = {};
-        AxisSums<kDims, kChannels> near;
-        AxisSums<kDims, kChannels> far;
-        for (std::uint32_t at = group.first_record; at < end; at += kLanes) {
-            const Corners<kDims> corners(tile, at);
-            const std::uint32_t count = end - at < kLanes ? end - at : kLanes;
-            const Ints valid = numbers < static_cast<std::int32_t>(count);
-            Floats factor = Floats{} + 1.0F;
-            if (values.factors.data != nullptr) factor = load_floats(values.factors.data + at);
-            Floats value[kChannels];
-            for (int c = 0; c < kChannels; ++c) {
-                // Lanes past the end hold other groups' points, or none.
-                const float* plane = values.data + c * kTilePoints;
-                value[c] = reinterpret_cast<Floats>(
-                    valid & reinterpret_cast<Ints>(factor * gather(plane, valid & corners.place)));
-                hub[c] = multiply_add(corners.weight[0], value[c], hub[c]);
-            }
-            if (has_axis_sums) {
-                near.add(corners.lanes, 0, corners.weight[1], value);
-                far.add(corners.lanes, kDims - 1, corners.weight[kDims], value);
-            }
-            for (int level = first_level; level < end_level; ++level) {
-                const Floats weight = corners.weight[level + 1];
-                if constexpr (kChannels == 1) {
-                    store(product[level], weight * value[0]);
-                } else {
-                    store_interleaved(product[level], weight * value[0], weight * value[1]);
-                }
-                store(lane[level], lane_of<kDims>(corners.lanes, level) * kChannels);
-            }
-            const auto add_levels = [&](float* sums_of_copy, std::uint32_t i, int first, int last) {
-                for (int level = first; level < last; ++level) {
-                    Few<kChannels>::add(sums_of_copy + lane[level][i],
-                                        product[level] + i * kChannels);
-                }
-            };
-            const auto add_all = [&](const auto& add) {
-                std::uint32_t i = 0;
-                for (; i + kCopies <= count; i += kCopies) {
-                    for (std::uint32_t copy = 0; copy < kCopies; ++copy) {
-                        add(tables[copy], i + copy);
+        const std::uint32_t vertices = tile.groups[g + 1].first_vertex - group.first_vertex;
+        std::memset(totals, 0, vertices * sizeof(totals[0]));
+        for (std::uint32_t at = group.first_record; at < end; at += staged.kPoints) {
+            const std::uint32_t count = staged.stage(
+                tile, values, at, end - at < staged.kPoints ? end : at + staged.kPoints);
+            auto* total = totals;
+            for (int block = 0; block < Layout::kBlocks; ++block) {
+                const int level = level_of_block<kDims>(block);
+                const int first = block * kLanesPerBlock - Layout::kFirstLane[level];
+                for (unsigned left = group.used[block]; left != 0; left &= left - 1, ++total) {
+                    const int lane = __builtin_ctz(left);
+                    Floats sum[kChannels] = {};
+                    if (block * kLanesPerBlock + lane == Layout::kHubLane) {
+                        for (int c = 0; c < kChannels; ++c) sum[c] = staged.hub[c];
+                    } else {
+                        const Ints own = Ints{} + (first + lane);
+                        for (std::uint32_t i = 0; i < count; ++i) {
+                            for (int c = 0; c < kChannels; ++c) {
+                                sum[c] = add_where_equal(staged.lane[level][i], own,
+                                                         staged.product[level][i][c], sum[c]);
+                            }
+                        }
                     }
+                    for (int c = 0; c < kChannels; ++c) (*total)[c] += sum_lanes(sum[c]);
                 }
-                for (std::uint32_t copy = 0; i < count; ++i, ++copy) add(tables[copy], i);
-            };
-            if (has_axis_sums) {
-                add_all([&](float* copy, std::uint32_t i) { add_levels(copy, i, 1, kDims - 1); });
-            } else {
-                add_all([&](float* copy, std::uint32_t i) { add_levels(copy, i, 0, kDims); });
             }
         }
-        if (has_axis_sums) {
-            near.write(0, table[0]);
-            far.write(kDims - 1, table[0]);
-        }
-        for (int i = 0; i < kTableFloats; i += kLanes) {
-            Floats sum = load_floats(table[0] + i);
-            for (std::uint32_t copy = 1; copy < copies; ++copy) {
-                sum += load_floats(table[copy] + i);
+        for (std::uint32_t i = 0; i < vertices; ++i) {
+            float* const to = row_of_vertex<kChannels>(tile, group.first_vertex + i, lattice, sums);
+            for (int c = 0; c < kChannels; ++c) {
+                const float sum = totals[i][c] * kWeightUnit;
+                to[c] = lattice != nullptr ? to[c] + sum : sum;
             }
-            store(table[0] + i, sum * kWeightUnit);
         }
-        for (int c = 0; c < kChannels; ++c) {
-            table[0][Layout::kHubLane * kChannels + c] = sum_lanes(hub[c]) * kWeightUnit;
-        }
-        flush<kDims, kChannels, kChannels>(tile, group, table[0], lattice, sums);
     }
 }
 

@@ -18,9 +18,9 @@
 namespace weakseg {
 namespace {
 
-constexpr TileKernels kKernels{locate,     splat,          slice,          blur,     convolve,
-                               add_scaled, to_cells,       add_from_cells, sum_rows, logistic,
-                               tanh_half,  subtract_least, softmax};
+constexpr TileKernels kKernels{locate,   splat,      slice,          blur,           convolve,
+                               invert,   add_scaled, to_cells,       add_from_cells, sum_rows,
+                               logistic, tanh_half,  subtract_least, softmax};
 
 }  // namespace
 }  // namespace weakseg

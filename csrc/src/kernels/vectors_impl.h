@@ -21,6 +21,15 @@ inline void store(float* to, Floats values) { std::memcpy(to, &values, sizeof(va
 
 inline void store(std::uint32_t* to, Ints values) { std::memcpy(to, &values, sizeof(values)); }
 
+/// Ask for memory that is read soon.
+inline void prefetch(const void* first, std::size_t bytes) {
+    for (std::size_t i = 0; i < bytes; i += 64) {
+        __builtin_prefetch(static_cast<const char*>(first) + i);
+    }
+    // Compilers leave out calls that only ask for memory.
+    __asm__ volatile("");
+}
+
 inline Ints load_table_ints(const std::int32_t* from, Ints index) {
     // Lookups move bits, whatever they mean.
     float bits[kLanesPerBlock];
