@@ -61,7 +61,8 @@ class Spread {
 
   private:
     void sum_weights() {
-        if (term_.lattice == nullptr) return term_.position->sum_weights(factor_.data());
+        if (term_.lattice == nullptr)
+            return term_.position->sum_weights(factor_.data(), options_.threads);
         const PooledVector<float> ones(factor_.size(), 1.0F);
         term_.lattice->filter(ones.data(), 1, factor_.data(), options_);
     }

@@ -72,7 +72,7 @@ void PositionKernel::filter(const float* values, std::size_t channels, float* ou
     }
 }
 
-void PositionKernel::sum_weights(float* out) const {
+void PositionKernel::sum_weights(float* out, int threads) const {
     const auto along = [](const PositionKernel& line) {
         std::vector<float> ones(line.points(), 1.0F);
         line.filter_rows(ones.data(), 1, ones.data(), {});
@@ -81,9 +81,13 @@ void PositionKernel::sum_weights(float* out) const {
     // A single row's own axis y, and a single column's axis x, leave values as they are.
     const std::vector<float> x = along({1, width_, sigma_x_pixels_, 1.0F});
     const std::vector<float> y = along({height_, 1, 1.0F, sigma_y_pixels_});
-    for (std::size_t row = 0; row < height_; ++row) {
-        for (std::size_t i = 0; i < width_; ++i) out[row * width_ + i] = y[row] * x[i];
-    }
+    parallel_items(height_, points() < 4 * points_per_thread() ? 1 : threads,
+                   [&](const std::function<std::size_t()>& next) {
+                       for (std::size_t row = next(); row < height_; row = next()) {
+                           float* const to = out + row * width_;
+                           for (std::size_t i = 0; i < width_; ++i) to[i] = y[row] * x[i];
+                       }
+                   });
 }
 
 void PositionKernel::filter_rows(const float* values, std::size_t channels, float* out,

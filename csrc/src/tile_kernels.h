@@ -99,9 +99,12 @@ struct HubGroup {
     std::uint16_t used[kMaxBlocks];
 };
 
-/// Counters of every group, used in turn: counting twice in one place waits for the first to be
-/// stored, and neighbours in a frame mostly share their group.
-constexpr std::uint32_t kChains = 4;
+/// Neighbours in a row of the tile that share their group, as most do.
+struct GroupRun {
+    std::uint16_t place;  // of the first
+    std::uint16_t group;
+    std::uint16_t points;
+};
 
 /// Memory for `locate`, one a thread.
 struct TileScratch {
@@ -115,10 +118,10 @@ struct TileScratch {
 
     // By place.
     std::uint32_t records[kTilePoints * kRecordWords];
-    std::uint16_t group_of[kTilePoints];
+    GroupRun runs[kTilePoints];
     // By group.
     std::uint64_t hub_key[kTilePoints];
-    std::uint32_t next_record[kTilePoints][kChains];
+    std::uint32_t next_record[kTilePoints];
     Slot<std::uint32_t> slots[kSlots];  // or
     Slot<std::uint64_t> wide_slots[kSlots];
     // Results.

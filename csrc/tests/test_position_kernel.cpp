@@ -60,7 +60,7 @@ void test_summed_weights_are_sums_of_ones() {
         for (const float sigma : {0.3F, 3.0F, 100.0F}) {
             const PositionKernel kernel(grid.height, grid.width, sigma, 2.0F * sigma);
             std::vector<float> weights(grid.points());
-            kernel.sum_weights(weights.data());
+            kernel.sum_weights(weights.data(), 1);
             const std::vector<float> ones(grid.points(), 1.0F);
             expect(relative_gap(weights, filter(kernel, 1, ones, rows())) < 1e-6,
                    "summed weights:", grid.told() + ", sigma " + std::to_string(sigma));

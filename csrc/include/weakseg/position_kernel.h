@@ -45,7 +45,7 @@ class PositionKernel {
                 const FilterOptions& options) const;
 
     /// Every pixel's weights summed up, as `filter` of ones would: (H, W).
-    void sum_weights(float* out) const;
+    void sum_weights(float* out, int threads) const;
 
     std::size_t points() const { return height_ * width_; }
     std::size_t width() const { return width_; }

@@ -32,7 +32,7 @@ class HubTable {
         const std::uint32_t group = scratch_.group_count++;
         *slot = {key, group};
         scratch_.hub_key[group] = key;
-        for (std::uint32_t& next : scratch_.next_record[group]) next = 0;
+        scratch_.next_record[group] = 0;
         return group;
     }
 
@@ -71,27 +71,65 @@ class HubTable {
     int shift_ = 64 - 9;
 };
 
-/// Number the hubs of the tile, and keep what `locate_points` found in the order of places.
+/// Hub keys of a row of points, and which of them are the left neighbour's, too.
+template <class Key>
+class RowKeys {
+  public:
+    void set(std::uint32_t column, Ints low, Ints high) {
+        Ints is_same = low == shifted(low_before_, low);
+        store(low_ + column, low);
+        low_before_ = low;
+        if constexpr (kIsWide) {
+            is_same &= high == shifted(high_before_, high);
+            store(high_ + column, high);
+            high_before_ = high;
+        }
+        same_ |= std::uint64_t{mask_of(is_same)} << column;
+    }
+
+    /// A bit for every point whose key is not its left neighbour's.
+    std::uint64_t starts(std::uint32_t columns) const {
+        return (~same_ | 1U) & ~std::uint64_t{0} >> (kTileSide - columns);
+    }
+
+    Key at(std::uint32_t column) const {
+        Key key = low_[column];
+        if constexpr (kIsWide) key |= Key{high_[column]} << 32U;
+        return key;
+    }
+
+  private:
+    static_assert(kTileSide == 64, "a row's points are the bits of a word");
+    static constexpr bool kIsWide = sizeof(Key) > 4;
+
+    alignas(64) std::uint32_t low_[kTileSide];
+    alignas(64) std::uint32_t high_[kTileSide];
+    Ints low_before_{};
+    Ints high_before_{};
+    std::uint64_t same_ = 0;
+};
+
+/// Number the hubs of the tile, and keep what `locate_points` found in the order of places; returns
+/// how many runs of points there are.
 template <int kDims, class Key>
-inline void group_points(const TileGeometry& geometry, const TileSource& source,
-                         const TileRect& rect, TileScratch& scratch,
-                         TileScratch::Slot<Key>* slots) {
+inline std::uint32_t group_points(const TileGeometry& geometry, const TileSource& source,
+                                  const TileRect& rect, TileScratch& scratch,
+                                  TileScratch::Slot<Key>* slots) {
     constexpr bool kIsWide = sizeof(Key) > 4;
     alignas(64) float scaled[kDims][kTileSide] = {};
-    alignas(64) std::uint32_t low[kTileSide];
-    alignas(64) std::uint32_t high[kTileSide];
+    std::uint32_t runs = 0;
     const Ints numbers = lane_numbers();
     HubTable<Key> hubs(scratch, slots);
     for (std::uint32_t row = 0; row < rect.rows; ++row) {
         const std::uint32_t columns = row + 1 == rect.rows ? rect.last_columns : rect.columns;
         scale_row<kDims>(geometry, source, rect, row, columns, scaled);
         const std::uint32_t first = row * kTileSide;
+        RowKeys<Key> keys;
         for (std::uint32_t column = 0; column < columns; column += kLanes) {
             Floats features[kDims];
             for (int i = 0; i < kDims; ++i) features[i] = load_floats(scaled[i] + column);
             const Located<kDims> found = locate_points<kDims, kIsWide>(geometry, features);
-            store(low + column, found.hub_low);
-            if (kIsWide) store(high + column, found.hub_high);
+            keys.set(column, found.hub_low, found.hub_high);
             Ints words[kRecordWords] = {};
             for (int corner = 0; corner < kDims; ++corner) {
                 words[corner / 2] |= found.weight[corner] << (corner % 2 == 0 ? 0 : 16);
@@ -101,35 +139,37 @@ inline void group_points(const TileGeometry& geometry, const TileSource& source,
             words[kLanesWord] = found.corners;
             store_records(scratch.records + (first + column) * kRecordWords, words);
         }
-        for (std::uint32_t column = 0; column < columns; ++column) {
-            Key key = low[column];
-            if constexpr (kIsWide) key |= Key{high[column]} << 32U;
-            const std::uint32_t group = hubs.find_or_add(key);
-            scratch.group_of[first + column] = static_cast<std::uint16_t>(group);
-            ++scratch.next_record[group][column % kChains];
+        for (std::uint64_t left = keys.starts(columns); left != 0;) {
+            const auto column = static_cast<std::uint32_t>(__builtin_ctzll(left));
+            left &= left - 1;
+            const std::uint32_t end =
+                left == 0 ? columns : static_cast<std::uint32_t>(__builtin_ctzll(left));
+            const std::uint32_t group = hubs.find_or_add(keys.at(column));
+            scratch.runs[runs++] = {static_cast<std::uint16_t>(first + column),
+                                    static_cast<std::uint16_t>(group),
+                                    static_cast<std::uint16_t>(end - column)};
+            scratch.next_record[group] += end - column;
         }
     }
+    return runs;
 }
 
 /// Move what was found to `records`, sorted by group.
-inline void sort_by_group(const TileRect& rect, TileScratch& scratch, std::uint32_t* records) {
+inline void sort_by_group(std::uint32_t runs, TileScratch& scratch, std::uint32_t* records) {
     std::uint32_t next = 0;
     for (std::uint32_t group = 0; group < scratch.group_count; ++group) {
+        const std::uint32_t count = scratch.next_record[group];
         scratch.groups[group].first_record = next;
-        for (std::uint32_t& first : scratch.next_record[group]) {
-            const std::uint32_t count = first;
-            first = next;
-            next += count;
-        }
+        scratch.next_record[group] = next;
+        next += count;
     }
     scratch.groups[scratch.group_count].first_record = next;
-    for (std::uint32_t row = 0; row < rect.rows; ++row) {
-        const std::uint32_t columns = row + 1 == rect.rows ? rect.last_columns : rect.columns;
-        for (std::uint32_t at = row * kTileSide; at < row * kTileSide + columns; ++at) {
-            const std::uint32_t record = scratch.next_record[scratch.group_of[at]][at % kChains]++;
-            std::memcpy(records + record * kRecordWords, scratch.records + at * kRecordWords,
-                        kRecordWords * sizeof(std::uint32_t));
-        }
+    for (std::uint32_t i = 0; i < runs; ++i) {
+        const GroupRun& run = scratch.runs[i];
+        std::uint32_t& record = scratch.next_record[run.group];
+        copy_records(scratch.records + run.place * kRecordWords, run.points,
+                     records + record * kRecordWords);
+        record += run.points;
     }
     std::memset(records + next * kRecordWords, 0,
                 kRecordPadding * kRecordWords * sizeof(std::uint32_t));
@@ -184,12 +224,12 @@ inline void locate_tile(const TileGeometry& geometry, const TileSource& source,
                         const TileRect& rect, TileScratch& scratch, std::uint32_t* records) {
     std::uint32_t* const own = records + rect.first_record * kRecordWords;
     if (geometry.is_wide) {
-        group_points<kDims>(geometry, source, rect, scratch, scratch.wide_slots);
-        sort_by_group(rect, scratch, own);
+        const auto runs = group_points<kDims>(geometry, source, rect, scratch, scratch.wide_slots);
+        sort_by_group(runs, scratch, own);
         list_vertices<kDims>(geometry, own, scratch, scratch.wide_keys);
     } else {
-        group_points<kDims>(geometry, source, rect, scratch, scratch.slots);
-        sort_by_group(rect, scratch, own);
+        const auto runs = group_points<kDims>(geometry, source, rect, scratch, scratch.slots);
+        sort_by_group(runs, scratch, own);
         list_vertices<kDims>(geometry, own, scratch, scratch.keys);
     }
 }

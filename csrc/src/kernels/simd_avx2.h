@@ -160,6 +160,21 @@ inline void store_records(std::uint32_t* to, const Ints (&words)[4]) {
     }
 }
 
+/// Copy some records of four words, at least one.
+inline void copy_records(const std::uint32_t* from, std::uint32_t count, std::uint32_t* to) {
+    for (std::uint32_t i = 0; i < count; ++i) std::memcpy(to + 4 * i, from + 4 * i, 16);
+}
+
+/// The lanes moved up by one, behind the last lane of `before`.
+inline Ints shifted(Ints before, Ints lanes) {
+    return __builtin_shufflevector(before, lanes, 7, 8, 9, 10, 11, 12, 13, 14);
+}
+
+/// A bit for every lane that is not 0, but -1.
+inline std::uint32_t mask_of(Ints lanes) {
+    return static_cast<std::uint32_t>(_mm256_movemask_ps(reinterpret_cast<__m256>(lanes)));
+}
+
 inline std::uint32_t or_lanes(Ints values) {
     std::uint32_t lanes[kLanes];
     std::memcpy(lanes, &values, sizeof(lanes));

@@ -162,6 +162,26 @@ inline void store_records(std::uint32_t* to, const Ints (&words)[4]) {
     _mm512_storeu_si512(to + 48, _mm512_shuffle_i32x4(r01_back, r23_back, 0xDD));
 }
 
+/// Copy some records of four words, at least one.
+inline void copy_records(const std::uint32_t* from, std::uint32_t count, std::uint32_t* to) {
+    for (; count > 4; count -= 4, from += 16, to += 16) {
+        _mm512_storeu_si512(to, _mm512_loadu_si512(from));
+    }
+    const auto left = static_cast<__mmask16>((1U << (4 * count)) - 1);
+    _mm512_mask_storeu_epi32(to, left, _mm512_maskz_loadu_epi32(left, from));
+}
+
+/// The lanes moved up by one, behind the last lane of `before`.
+inline Ints shifted(Ints before, Ints lanes) {
+    return reinterpret_cast<Ints>(_mm512_alignr_epi32(reinterpret_cast<__m512i>(lanes),
+                                                      reinterpret_cast<__m512i>(before), 15));
+}
+
+/// A bit for every lane that is not 0, but -1.
+inline std::uint32_t mask_of(Ints lanes) {
+    return _mm512_movepi32_mask(reinterpret_cast<__m512i>(lanes));
+}
+
 inline std::uint32_t or_lanes(Ints values) {
     return static_cast<std::uint32_t>(_mm512_reduce_or_epi32(reinterpret_cast<__m512i>(values)));
 }

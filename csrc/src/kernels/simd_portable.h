@@ -116,6 +116,22 @@ inline void store_records(std::uint32_t* to, const Ints (&words)[4]) {
     std::memcpy(to, rows, sizeof(rows));
 }
 
+/// Copy some records of four words, at least one.
+inline void copy_records(const std::uint32_t* from, std::uint32_t count, std::uint32_t* to) {
+    for (std::uint32_t i = 0; i < count; ++i) std::memcpy(to + 4 * i, from + 4 * i, 16);
+}
+
+/// The lanes moved up by one, behind the last lane of `before`.
+inline Ints shifted(Ints before, Ints lanes) {
+    return __builtin_shufflevector(before, lanes, 3, 4, 5, 6);
+}
+
+/// A bit for every lane that is not 0, but -1.
+inline std::uint32_t mask_of(Ints lanes) {
+    return static_cast<std::uint32_t>((lanes[0] & 1) | (lanes[1] & 2) | (lanes[2] & 4) |
+                                      (lanes[3] & 8));
+}
+
 inline std::uint32_t or_lanes(Ints values) {
     return static_cast<std::uint32_t>(values[0] | values[1] | values[2] | values[3]);
 }
