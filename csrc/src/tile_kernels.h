@@ -185,9 +185,9 @@ struct TileKernels {
     /// to `sums`, one row for every entry of `vertices`.
     void (*splat)(int dims, int channels, const TileView&, const TileValues&, float* lattice,
                   float* sums);
-    /// Write scale * (lattice + other) at a tile's points; `other` may be null.
-    void (*slice)(int dims, int channels, const TileView&, const float* lattice, const float* other,
-                  float scale, const TileValues&);
+    /// Write scale * lattice at a tile's points.
+    void (*slice)(int dims, int channels, const TileView&, const float* lattice, float scale,
+                  const TileValues&);
     /// Blur rows [begin, end) along one axis.
     void (*blur)(int channels, const BlurAxis&, std::size_t begin, std::size_t end,
                  const float* source, float* target);

@@ -96,7 +96,7 @@ void TiledLattice::add_sums(VertexValues& vertices) const {
 void TiledLattice::blur(VertexValues& vertices) const {
     if (vertices.threads > 1) add_sums(vertices);
     const TileKernels& kernels = tile_kernels();
-    const bool is_mean = takes_mean(vertices);
+    const bool is_mean = vertices.symmetric && !mode_.there_and_back;
     const int axes = geometry_.dims + 1;
     // Row 0 stays zero; the kernels write all others.
     const auto prepare = [&](PooledVector<float>& spare) {
@@ -136,19 +136,19 @@ void TiledLattice::blur(VertexValues& vertices) const {
             std::swap(source, target);
             std::swap(other_source, other_target);
         }
+        if (!is_mean) return;
+        const auto channels = static_cast<std::size_t>(vertices.channels);
+        for (std::size_t i = begin * channels; i < end * channels; ++i) {
+            source[i] = 0.5F * (source[i] + other_source[i]);
+        }
     });
-    if (passes % 2 == 1) {
-        vertices.values.swap(vertices.spare);
-        vertices.other.swap(vertices.other_spare);
-    }
+    if (passes % 2 == 1) vertices.values.swap(vertices.spare);
 }
 
 void TiledLattice::slice(std::size_t tile, const VertexValues& vertices, float factor,
                          const TileValues& to) const {
-    const bool is_mean = takes_mean(vertices);
     tile_kernels().slice(geometry_.dims, vertices.channels, view(tiles_[tile]),
-                         vertices.values.data(), is_mean ? vertices.other.data() : nullptr,
-                         factor * mode_.scale * (is_mean ? 0.5F : 1.0F), to);
+                         vertices.values.data(), factor * mode_.scale, to);
 }
 
 template <int kChannels>

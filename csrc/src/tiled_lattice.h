@@ -97,9 +97,6 @@ class TiledLattice final : public Lattice::Base {
     /// Call body(first point, first place in the tile, points) for every row of the tile.
     template <class Body>
     void for_rows(const Tile& tile, const Body& body) const;
-    bool takes_mean(const VertexValues& vertices) const {
-        return vertices.symmetric && !mode_.there_and_back;
-    }
     /// Add the groups' sums at their vertices.
     void add_sums(VertexValues& vertices) const;
 

@@ -37,8 +37,7 @@ inline Floats look_up_level(const float* table, Ints lanes, int level) {
 
 /// Slice of one or two channels: a group's table lies in registers.
 template <int kDims, int kChannels>
-void slice_few(const TileView& tile, const float* lattice, const float* other, float scale,
-               const TileValues& values) {
+void slice_few(const TileView& tile, const float* lattice, float scale, const TileValues& values) {
     using Layout = TableLayout<kDims>;
     constexpr int kLanesInAll = Layout::kBlocks * kLanesPerBlock;
     alignas(64) float table[kChannels * kLanesInAll] = {};
@@ -49,8 +48,7 @@ void slice_few(const TileView& tile, const float* lattice, const float* other, f
         const std::uint32_t end = tile.groups[g + 1].first_record;
         for_used_lanes<kDims, kChannels>(tile, group, [&](int lane, std::size_t from) {
             for (int c = 0; c < kChannels; ++c) {
-                const float sum = lattice[from + c] + (other == nullptr ? 0.0F : other[from + c]);
-                table[c * kLanesInAll + lane] = scale * kWeightUnit * sum;
+                table[c * kLanesInAll + lane] = scale * kWeightUnit * lattice[from + c];
             }
         });
         for (std::uint32_t at = group.first_record; at < end; at += kLanes) {
@@ -88,8 +86,7 @@ void slice_few(const TileView& tile, const float* lattice, const float* other, f
 
 /// Slice of rows of channels.
 template <int kDims, int kChannels>
-void slice_rows(const TileView& tile, const float* lattice, const float* other, float scale,
-                const TileValues& values) {
+void slice_rows(const TileView& tile, const float* lattice, float scale, const TileValues& values) {
     using Layout = TableLayout<kDims>;
     constexpr int kStep = kTableStep<kChannels>;
     alignas(64) float table[Layout::kBlocks * kLanesPerBlock * kStep];
@@ -98,9 +95,7 @@ void slice_rows(const TileView& tile, const float* lattice, const float* other, 
         const std::uint32_t end = tile.groups[g + 1].first_record;
         for_used_lanes<kDims, kChannels>(tile, group, [&](int lane, std::size_t from) {
             for_parts<kChannels>([&](auto part) {
-                auto sum = part.load(lattice + from);
-                if (other != nullptr) sum += part.load(other + from);
-                part.store(table + lane * kStep, scale * sum);
+                part.store(table + lane * kStep, scale * part.load(lattice + from));
             });
         });
         for (std::uint32_t at = group.first_record; at < end; at += kLanes) {
@@ -123,28 +118,28 @@ void slice_rows(const TileView& tile, const float* lattice, const float* other, 
 }
 
 template <int kDims>
-void slice_any(int channels, const TileView& tile, const float* lattice, const float* other,
-               float scale, const TileValues& values) {
+void slice_any(int channels, const TileView& tile, const float* lattice, float scale,
+               const TileValues& values) {
     switch (channels) {
         case 1:
-            return slice_few<kDims, 1>(tile, lattice, other, scale, values);
+            return slice_few<kDims, 1>(tile, lattice, scale, values);
         case 2:
-            return slice_few<kDims, 2>(tile, lattice, other, scale, values);
+            return slice_few<kDims, 2>(tile, lattice, scale, values);
         case 4:
-            return slice_rows<kDims, 4>(tile, lattice, other, scale, values);
+            return slice_rows<kDims, 4>(tile, lattice, scale, values);
         case 8:
-            return slice_rows<kDims, 8>(tile, lattice, other, scale, values);
+            return slice_rows<kDims, 8>(tile, lattice, scale, values);
         case 16:
-            return slice_rows<kDims, 16>(tile, lattice, other, scale, values);
+            return slice_rows<kDims, 16>(tile, lattice, scale, values);
         default:
-            return slice_rows<kDims, 24>(tile, lattice, other, scale, values);
+            return slice_rows<kDims, 24>(tile, lattice, scale, values);
     }
 }
 
-void slice(int dims, int channels, const TileView& tile, const float* lattice, const float* other,
-           float scale, const TileValues& values) {
-    if (dims == 2) return slice_any<2>(channels, tile, lattice, other, scale, values);
-    return slice_any<5>(channels, tile, lattice, other, scale, values);
+void slice(int dims, int channels, const TileView& tile, const float* lattice, float scale,
+           const TileValues& values) {
+    if (dims == 2) return slice_any<2>(channels, tile, lattice, scale, values);
+    return slice_any<5>(channels, tile, lattice, scale, values);
 }
 
 }  // namespace
