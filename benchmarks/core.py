@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from bench import contenders, figures, sections, targets
 from bench.frames import Frames
-from bench.sections import Bench, Size
+from bench.session import Bench, Size
 from bench.timing import Effort
 
 SIZES = ("128x128", "256x256", "512x512", "1024x768", "1920x1280")

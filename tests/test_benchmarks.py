@@ -16,12 +16,13 @@ import inference
 from bench import accuracy, contenders, figures, sections, targets
 from bench.figures import Figures
 from bench.frames import Frames, class_probabilities, draw_frame, one_hot
+from bench.session import CPU_COST, Bench
 from bench.timing import Effort, interleave, paired_ratios
 
 
 @pytest.fixture
-def bench() -> sections.Bench:
-    return sections.Bench(
+def bench() -> Bench:
+    return Bench(
         sizes=[(24, 16)],
         channels=[2],
         threads=[1],
@@ -85,11 +86,11 @@ def test_errors_of_every_mode_are_small() -> None:
     assert all(0 < error < 0.15 for runs in errors.values() for error in runs)
 
 
-def test_speed_section_fills_its_table(bench: sections.Bench) -> None:
+def test_speed_section_fills_its_table(bench: Bench) -> None:
     text = sections.speed(bench)
     (row,) = (line for line in text.splitlines() if line.startswith("| 24 x 16, C = 2, 1 thread"))
     assert all(float(cell) > 0 for cell in row.split("|")[2:6:2])
-    found = bench.figures.find("loss filter", sections.CPU_COST, width=24, channels=2, threads=1)
+    found = bench.figures.find("loss filter", CPU_COST, width=24, channels=2, threads=1)
     assert found is not None
     assert found.median > 0
 

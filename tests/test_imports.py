@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS = (
-    {"labels", "checks", "arrays", "errors", "artifacts.atomic"},
+    {"labels", "checks", "arrays", "errors", "processors", "artifacts.atomic"},
     {"_core"},
     {"filtering"},
     {"mean_field"},

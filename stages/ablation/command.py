@@ -17,6 +17,7 @@ from weakseg.checks import check_at_least
 from weakseg.data import DataError
 from weakseg.errors import WeaksegError
 from weakseg.plans import AblationPlan
+from weakseg.processors import count_processors
 from weakseg.stages.ablation.frames import (
     AblationFrames,
     choose_frames,
@@ -88,7 +89,7 @@ def run(plan: AblationPlan, config: Mapping[str, Any]) -> Path:
 
 
 def _kitchen(plan: AblationPlan, study: Study, output: Path) -> Kitchen:
-    threads = plan.hardware.threads or max(1, len(os.sched_getaffinity(0)) // plan.jobs)
+    threads = plan.hardware.threads or max(1, count_processors() // plan.jobs)
     hardware = plan.hardware
     return Kitchen(
         study=study,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from weakseg.artifacts.finished import SWEEP
 from weakseg.checks import check_at_least
 from weakseg.errors import ArtifactError, WeaksegError
 from weakseg.plans import SweepPlan
+from weakseg.processors import count_processors
 from weakseg.stages.sweeps.file import find_sweep_file, read_sweep_file
 from weakseg.stages.sweeps.ledger import FAILED, FINISHED, Ledger, Point, folder_name
 from weakseg.stages.sweeps.page import PAGE
@@ -69,7 +69,7 @@ def prepare(plan: SweepPlan) -> Sweep:
         )
     output = Path(plan.output or f"runs/sweeps/{file.name}")
     # On a cluster each task has its own cores, which only it can count.
-    share = 0 if plan.cluster else max(1, len(os.sched_getaffinity(0)) // plan.jobs)
+    share = 0 if plan.cluster else max(1, count_processors() // plan.jobs)
     return Sweep(
         plan=plan,
         file=file,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from weakseg.filtering.features import Floats32
 from weakseg.filtering.quality import Quality
+from weakseg.processors import count_processors
 
 try:
     from weakseg import _core
@@ -110,19 +110,12 @@ def _for_each(frames: int, work: Callable[[int, int], _T], *, threads: int) -> l
     """Call `work` with every frame's number and the threads that it may use."""
     if frames == 1:
         return [work(0, threads)]
-    available = threads or _count_processors()
+    available = threads or count_processors()
     inside = max(1, available // frames)
     if available == 1:
         return [work(frame, inside) for frame in range(frames)]
     with ThreadPoolExecutor(min(frames, available)) as pool:
         return list(pool.map(work, range(frames), repeat(inside)))
-
-
-def _count_processors() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextmanager

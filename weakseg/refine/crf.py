@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +23,7 @@ from weakseg.mean_field import (
     mean_field,
     position_kernel,
 )
+from weakseg.processors import count_processors
 from weakseg.refine.step import FrameContext
 
 log = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ class DenseCrf:
             raise ValueError(f"{len(frames)} frames need as many scores, got {len(scores)}")
         if len(frames) == 0:
             return []
-        cores = self.threads or _cores()
+        cores = self.threads or count_processors()
         workers = min(cores, len(frames))
         # Frames first: threads inside a frame have to wait for each other, frames never do.
         crf = replace(self, threads=max(1, cores // workers))
@@ -282,10 +282,6 @@ _PYDENSECRF_NAMES: Final = {
     "after": "NORMALIZE_AFTER",
     "symmetric": "NORMALIZE_SYMMETRIC",
 }
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _square(matrix: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
