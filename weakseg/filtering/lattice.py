@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from weakseg.filtering.inputs import (
     to_levels,
 )
 from weakseg.filtering.native import NativeLattice
+from weakseg.filtering.operator import Operator
 from weakseg.filtering.quality import QUALITIES, Quality
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Lattice:
         points = read_any("features", features)
         batched = is_batched("features", points, ("N", "d"))
         stack = points if batched else points[None]
-        operator: _Operator
+        operator: Operator
         if _is_native(backend, points):
             operator = NativeLattice.of_points(
                 to_floats("features", stack), quality=quality, threads=threads
@@ -126,7 +127,7 @@ class Lattice:
         batched = is_batched("frame", levels, (3, "H", "W") if planes else ("H", "W", 3))
         stack = levels if batched else levels[None]
         height, width = stack.shape[2:] if planes else stack.shape[1:3]
-        operator: _Operator
+        operator: Operator
         if _is_native(backend, levels):
             operator = NativeLattice.of_frames(
                 to_levels("frame", stack),
@@ -151,7 +152,7 @@ class Lattice:
 
     def _hold(
         self,
-        operator: _Operator,
+        operator: Operator,
         source: Any,
         points: int,
         size: tuple[int, int] | None,
@@ -295,14 +296,3 @@ def _is_native(backend: str, points: Any) -> bool:
             "move them, or choose backend=auto"
         )
     return on_cpu and backend != "torch"
-
-
-class _Operator(Protocol):
-    """What both lattices offer: sums of (B, N, C), or (B, C, N) with `planes`."""
-
-    @property
-    def vertices(self) -> int: ...
-
-    def filter(
-        self, values: Any, *, planes: bool, symmetric: bool, before: Any, after: Any
-    ) -> Any: ...

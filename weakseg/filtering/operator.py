@@ -1,0 +1,16 @@
+"""What the lattice in C++ and the one in torch have in common."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Operator(Protocol):
+    """Sums of (B, N, C), or (B, C, N) with `planes`."""
+
+    @property
+    def vertices(self) -> int: ...
+
+    def filter(
+        self, values: Any, *, planes: bool, symmetric: bool, before: Any, after: Any
+    ) -> Any: ...
