@@ -9,8 +9,10 @@ class Operator(Protocol):
     """Sums of (B, N, C), or (B, C, N) with `planes`."""
 
     @property
-    def vertices(self) -> int: ...
+    def vertices(self) -> int:
+        """Vertices of all frames of the batch."""
 
     def filter(
         self, values: Any, *, planes: bool, symmetric: bool, before: Any, after: Any
-    ) -> Any: ...
+    ) -> Any:
+        """Sum `values` times `before` over the points, times `after`; None stands for ones."""
