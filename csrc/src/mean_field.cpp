@@ -1,7 +1,6 @@
 #include "weakseg/mean_field.h"
 
 #include <algorithm>
-#include <cmath>
 #include <memory>
 #include <vector>
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "pool.h"
@@ -59,10 +60,12 @@ PositionKernel::PositionKernel(std::size_t height, std::size_t width, float sigm
                                float sigma_y_pixels)
     : height_(height),
       width_(width),
-      sigma_x_pixels_(sigma_x_pixels),
-      sigma_y_pixels_(sigma_y_pixels),
       axis_x_(sigma_x_pixels, width),
       axis_y_(sigma_y_pixels, height) {}
+
+PositionKernel::PositionKernel(std::size_t height, std::size_t width, PositionAxis axis_x,
+                               PositionAxis axis_y)
+    : height_(height), width_(width), axis_x_(std::move(axis_x)), axis_y_(std::move(axis_y)) {}
 
 void PositionKernel::filter(const float* values, std::size_t channels, float* out,
                             const FilterOptions& options) const {
@@ -73,14 +76,16 @@ void PositionKernel::filter(const float* values, std::size_t channels, float* ou
 }
 
 void PositionKernel::sum_weights(float* out, int threads) const {
-    const auto along = [](const PositionKernel& line) {
+    const auto along = [&](const PositionKernel& line) {
         std::vector<float> ones(line.points(), 1.0F);
-        line.filter_rows(ones.data(), 1, ones.data(), {});
+        FilterOptions options;
+        options.threads = threads;
+        line.filter_rows(ones.data(), 1, ones.data(), options);  // all is read before it is written
         return ones;
     };
-    // A single row's own axis y, and a single column's axis x, leave values as they are.
-    const std::vector<float> x = along({1, width_, sigma_x_pixels_, 1.0F});
-    const std::vector<float> y = along({height_, 1, 1.0F, sigma_y_pixels_});
+    const PositionAxis alone(1.0F, 1);  // leaves values as they are
+    const std::vector<float> x = along({1, width_, axis_x_, alone});
+    const std::vector<float> y = along({height_, 1, alone, axis_y_});
     parallel_items(height_, points() < 4 * points_per_thread() ? 1 : threads,
                    [&](const std::function<std::size_t()>& next) {
                        for (std::size_t row = next(); row < height_; row = next()) {

@@ -7,11 +7,10 @@
 
 namespace weakseg {
 
-/// Ask for memory that is read soon, or written.
-template <bool kIsWritten = false>
+/// Ask for memory that is used soon.
 inline void prefetch_floats(const float* first, std::size_t count) {
     constexpr std::size_t kLine = 64 / sizeof(float);
-    for (std::size_t i = 0; i < count; i += kLine) __builtin_prefetch(first + i, kIsWritten);
+    for (std::size_t i = 0; i < count; i += kLine) __builtin_prefetch(first + i);
     // Compilers leave out calls that only ask for memory.
     __asm__ volatile("");
 }
@@ -96,16 +95,24 @@ inline void copy_strided(const Strided<const float>& from, const Strided<float>&
         }
         return;
     }
-    if (from.channel_step == 1 && to.channel_step == 1 && channels >= 4) {
+    const bool are_rows = from.channel_step == 1 && to.channel_step == 1;
+    if (are_rows && from.point_step == channels && to.point_step == channels) {
+        std::memcpy(to.data, from.data, points * channels * sizeof(float));
+        return;
+    }
+    if (are_rows && channels >= 4) {
         for (std::size_t i = 0; i < points; ++i) {
             copy_floats(from.data + i * from.point_step, to.data + i * to.point_step, channels);
         }
         return;
     }
-    if (from.point_step == 1 && to.point_step == 2 && channels == 2) {
+    const auto holds_pairs = [&](const auto& array) {
+        return channels == 2 && array.point_step == 2 && array.channel_step == 1;
+    };
+    if (from.point_step == 1 && holds_pairs(to)) {
         return join_pairs(from.data, from.data + from.channel_step, points, to.data);
     }
-    if (from.point_step == 2 && to.point_step == 1 && channels == 2) {
+    if (holds_pairs(from) && to.point_step == 1) {
         return split_pairs(from.data, points, to.data, to.data + to.channel_step);
     }
     std::size_t first_point = 0;
@@ -133,19 +140,11 @@ inline void copy_strided(const Strided<const float>& from, const Strided<float>&
     }
 }
 
-/// Multiply every point's channels by its factor; all channels of an array that is as wide.
+/// Multiply every point's channels by its factor.
 template <std::size_t kChannels>
-void multiply_points(const Strided<float>& values, const float* factors, std::size_t points) {
-    if (values.point_step == 1) {
-        for (std::size_t c = 0; c < kChannels; ++c) {
-            float* plane = values.data + c * values.channel_step;
-            for (std::size_t i = 0; i < points; ++i) plane[i] *= factors[i];
-        }
-        return;
-    }
+void multiply_points(float* rows, const float* factors, std::size_t points) {
     for (std::size_t i = 0; i < points; ++i) {
-        float* row = values.data + i * kChannels;
-        for (std::size_t c = 0; c < kChannels; ++c) row[c] *= factors[i];
+        for (std::size_t c = 0; c < kChannels; ++c) rows[i * kChannels + c] *= factors[i];
     }
 }
 

@@ -36,6 +36,7 @@ struct TableLayout;
 template <>
 struct TableLayout<2> {
     static constexpr int kBlocks = 2;
+    static constexpr int kLevelOfBlock[2] = {0, 1};
     static constexpr int kHubLane = 3;
     static constexpr int kFirstLane[2] = {0, 16};
     static constexpr int kShift[2] = {0, 4};
@@ -45,6 +46,7 @@ struct TableLayout<2> {
 template <>
 struct TableLayout<5> {
     static constexpr int kBlocks = 6;
+    static constexpr int kLevelOfBlock[6] = {0, 1, 2, 2, 3, 4};
     static constexpr int kHubLane = 16;  // a pair's XOR is never 0
     static constexpr int kFirstLane[5] = {0, 16, 32, 64, 80};
     static constexpr int kShift[5] = {0, 4, 8, 13, 17};
@@ -170,8 +172,9 @@ constexpr std::size_t kCellPadding = 8;
 constexpr std::size_t kRowSlack = 2 * kLanesPerBlock;
 
 /// Values of a tile's points, 1, 2, 4, 8, 16 or 24 channels a point, `row_step` floats from one row
-/// of points to the next; of 1 or 2 channels, kTileSide points. One channel may lie as the records
-/// do, with a step of 0, to be written; or without `data` be one everywhere, to be read.
+/// of points to the next; of 1 or 2 channels always kTileSide points. But slice writes one channel
+/// in the order of the records where `row_step` is 0, and splat takes one channel without `data` as
+/// 1 everywhere.
 struct TileValues {
     float* data;
     std::size_t row_step;
@@ -195,7 +198,7 @@ struct TileKernels {
     /// `centre` is v_(0, 0) and rows are `step` floats apart, and `out_step` in `out`.
     void (*convolve)(const float* centre, const float* taps, int radius, std::ptrdiff_t step,
                      std::size_t rows, std::size_t count, float* out, std::ptrdiff_t out_step);
-    /// values = 1 / values, or the roots of that; of next to nothing, what is large.
+    /// values = 1 / max(values, 1e-20), or the roots of that.
     void (*invert)(std::size_t count, bool takes_roots, float* values);
     /// sums (+)= weight * factors * from, of rows of channels; `factors` may be null.
     void (*add_scaled)(std::size_t points, std::size_t channels, const float* from, float weight,

@@ -161,7 +161,6 @@ TileValues TiledLattice::values_of(const Tile& tile, const ChannelBlock& block, 
             {factors == nullptr ? nullptr : factors + point, width_}};
 }
 
-template <bool kIsWritten>
 void TiledLattice::prefetch_row_ahead(const Tile& tile, std::size_t row, const ChannelBlock& block,
                                       std::size_t columns) const {
     // Asking for all of a tile at once would be more than the processor fetches side by side.
@@ -169,9 +168,9 @@ void TiledLattice::prefetch_row_ahead(const Tile& tile, std::size_t row, const C
     if (row + kRowsAhead >= tile.rect.rows) return;
     const std::size_t point = (tile.rect.top + row + kRowsAhead) * width_ + tile.rect.left;
     const float* from = block.data + point * block.point_step;
-    if (block.point_step != 1) return prefetch_floats<kIsWritten>(from, columns * block.point_step);
+    if (block.point_step != 1) return prefetch_floats(from, columns * block.point_step);
     for (std::size_t c = 0; c < block.channels; ++c) {
-        prefetch_floats<kIsWritten>(from + c * block.channel_step, columns);
+        prefetch_floats(from + c * block.channel_step, columns);
     }
 }
 
@@ -179,11 +178,11 @@ template <int kChannels>
 void TiledLattice::load_tile(const Tile& tile, const ChannelBlock& block, const float* factors,
                              float* in_tile) const {
     for_rows(tile, [&](std::size_t point, std::size_t place, std::size_t columns) {
-        prefetch_row_ahead<false>(tile, place / kTileSide, block, columns);
+        prefetch_row_ahead(tile, place / kTileSide, block, columns);
         const Strided<float> row{in_tile + place * kChannels, kChannels, 1};
         copy_strided({block.data + point * block.point_step, block.point_step, block.channel_step},
                      row, columns, block.channels);
-        if (factors != nullptr) multiply_points<kChannels>(row, factors + point, columns);
+        if (factors != nullptr) multiply_points<kChannels>(row.data, factors + point, columns);
     });
 }
 
@@ -191,7 +190,7 @@ template <int kChannels>
 void TiledLattice::store_tile(const Tile& tile, const float* in_tile, const float* factors,
                               const ChannelBlock& block) const {
     for_rows(tile, [&](std::size_t point, std::size_t place, std::size_t columns) {
-        prefetch_row_ahead<true>(tile, place / kTileSide, block, columns);
+        prefetch_row_ahead(tile, place / kTileSide, block, columns);
         const Strided<float> to{block.data + point * block.point_step, block.point_step,
                                 block.channel_step};
         copy_strided({in_tile + place * kChannels, kChannels, 1}, to, columns, block.channels);

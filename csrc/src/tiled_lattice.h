@@ -48,8 +48,9 @@ class TiledLattice final : public Lattice::Base {
     bool is_frame() const { return is_frame_; }
 
     /// Every point's weights summed up, as `filter` of ones would, in the order of the records.
+    /// What lies behind a tile's last one is of no use.
     PooledVector<float> sum_weights(const FilterOptions& options) const;
-    /// Factors of a tile's points, of all points' in the order of the records; or none of none.
+    /// A tile's part of factors that lie as the records do; none for null.
     PointFactors of_tile(std::size_t tile, const float* by_record) const {
         if (by_record == nullptr) return {nullptr, 0};
         return {by_record + tiles_[tile].rect.first_record, 0};
@@ -116,7 +117,6 @@ class TiledLattice final : public Lattice::Base {
     void load_tile(const Tile& tile, const ChannelBlock& block, const float* factors,
                    float* in_tile) const;
     /// Ask for a row some way below this one.
-    template <bool kIsWritten>
     void prefetch_row_ahead(const Tile& tile, std::size_t row, const ChannelBlock& block,
                             std::size_t columns) const;
     void prefetch_tile(std::size_t tile, const ChannelBlock& block) const;

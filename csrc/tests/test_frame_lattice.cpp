@@ -1,4 +1,9 @@
 // The lattice over a frame: the same operator as over its pixels' features, for every frame.
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -228,6 +233,40 @@ void test_threads_change_nothing() {
     }
 }
 
+/// Of a point that is no number, only those that share vertices with it see anything: the same
+/// with any instructions and threads.
+void test_points_that_are_no_numbers_reach_the_same_others() {
+    const Size size{70, 81};
+    const std::size_t points = size.height * size.width;
+    const Levels levels = shaded_frame(size.height, size.width, 12);
+    auto factors = uniforms(points, 80);
+    factors[3 * size.width + 7] = std::numeric_limits<float>::quiet_NaN();
+    const Instructions before = current_instructions();
+    for (const std::size_t channels : {1U, 2U, 5U}) {
+        auto values = uniforms(points * channels, 81);
+        values[(60 * size.width + 70) * channels] = std::numeric_limits<float>::quiet_NaN();
+        std::vector<bool> expected;
+        for (const Instructions set : supported_sets()) {
+            use_instructions(set);
+            for (const int threads : {1, 3}) {
+                const Lattice lattice = build(levels, size, 5.0F, 10.0F, built(threads));
+                FilterOptions options = rows(true, threads);
+                options.before = factors.data();
+                std::vector<bool> found;
+                for (const float value : filter(lattice, values, options)) {
+                    found.push_back(std::isnan(value));
+                }
+                if (expected.empty()) expected = found;
+                const auto lost = std::count(found.begin(), found.end(), true);
+                expect(lost > 0 && lost < static_cast<std::ptrdiff_t>(found.size()) / 2,
+                       "some points are lost, most are not: C =", std::to_string(channels));
+                expect(found == expected, "the same points are lost:", name_of(set));
+            }
+        }
+    }
+    use_instructions(before);
+}
+
 void test_symmetric_filter_is_its_own_transpose() {
     const Size size{50, 66};
     const std::size_t points = size.height * size.width;
@@ -255,6 +294,7 @@ int main() {
     test_levels_need_not_be_those_of_a_picture();
     test_channels_and_layouts_of_values();
     test_threads_change_nothing();
+    test_points_that_are_no_numbers_reach_the_same_others();
     test_symmetric_filter_is_its_own_transpose();
     return finish("lattice over a frame");
 }

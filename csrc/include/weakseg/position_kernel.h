@@ -44,7 +44,7 @@ class PositionKernel {
     void filter(const float* values, std::size_t channels, float* out,
                 const FilterOptions& options) const;
 
-    /// Every pixel's weights summed up, as `filter` of ones would: (H, W).
+    /// Every pixel's weights summed up, as `filter` of ones would give: (H, W).
     void sum_weights(float* out, int threads) const;
 
     std::size_t points() const { return height_ * width_; }
@@ -53,13 +53,13 @@ class PositionKernel {
     const PositionAxis& axis_y() const { return axis_y_; }
 
   private:
+    PositionKernel(std::size_t height, std::size_t width, PositionAxis axis_x, PositionAxis axis_y);
+
     void filter_rows(const float* values, std::size_t channels, float* out,
                      const FilterOptions& options) const;
 
     std::size_t height_;
     std::size_t width_;
-    float sigma_x_pixels_;
-    float sigma_y_pixels_;
     PositionAxis axis_x_;
     PositionAxis axis_y_;
 };

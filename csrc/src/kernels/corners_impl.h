@@ -49,17 +49,6 @@ inline Ints lane_of(Ints lanes, int level) {
            TableLayout<kDims>::kFirstLane[level];
 }
 
-/// Level of a block of the group's table.
-template <int kDims>
-constexpr int level_of_block(int block) {
-    int level = 0;
-    while (level + 1 < kDims &&
-           TableLayout<kDims>::kFirstLane[level + 1] <= block * kLanesPerBlock) {
-        ++level;
-    }
-    return level;
-}
-
 /// Weights, table rows and values of a vector of records, point by point.
 template <int kDims>
 struct Staged {

@@ -49,11 +49,12 @@ void add_scaled(std::size_t points, std::size_t channels, const float* from, flo
 
 void invert(std::size_t count, bool takes_roots, float* values) {
     constexpr float kLeast = 1e-20F;
-    for (std::size_t i = 0; i < count; ++i) {
-        values[i] = 1.0F / (values[i] < kLeast ? kLeast : values[i]);
+    const auto inverse = [](float value) { return 1.0F / (value < kLeast ? kLeast : value); };
+    if (takes_roots) {
+        for (std::size_t i = 0; i < count; ++i) values[i] = __builtin_sqrtf(inverse(values[i]));
+    } else {
+        for (std::size_t i = 0; i < count; ++i) values[i] = inverse(values[i]);
     }
-    if (!takes_roots) return;
-    for (std::size_t i = 0; i < count; ++i) values[i] = __builtin_sqrtf(values[i]);
 }
 
 template <int kRows>

@@ -67,7 +67,7 @@ void slice_few(const TileView& tile, const float* lattice, float scale, const Ti
             }
             if constexpr (kChannels == 1) {
                 if (values.row_step == 0) {
-                    store(values.data + at, sums[0]);  // the next group's overwrite what is more
+                    store(values.data + at, sums[0]);  // what is more, others overwrite
                     continue;
                 }
                 store(sliced, sums[0]);

@@ -46,12 +46,11 @@ struct Products {
     static constexpr std::uint32_t kPoints = kVectors * kLanes;
     Ints lane[kDims][kVectors];
     Floats product[kDims][kVectors][kChannels];
-    Floats hub[kChannels];  // their sums
+    Floats hub[kChannels];  // sums at the hub, of all these points
 
     /// Points [begin, end) of a tile; returns how many vectors these are.
     std::uint32_t stage(const TileView& tile, const TileValues& values, std::uint32_t begin,
                         std::uint32_t end) {
-        using Layout = TableLayout<kDims>;
         const Ints numbers = lane_numbers();
         for (Floats& sum : hub) sum = Floats{};
         std::uint32_t count = 0;
@@ -74,8 +73,7 @@ struct Products {
                 hub[c] = multiply_add(corners.weight[0], value[c], hub[c]);
             }
             for (int level = 0; level < kDims; ++level) {
-                lane[level][count] =
-                    lane_of<kDims>(corners.lanes, level) - Layout::kFirstLane[level];
+                lane[level][count] = lane_of<kDims>(corners.lanes, level);
                 for (int c = 0; c < kChannels; ++c) {
                     product[level][count][c] = corners.weight[level + 1] * value[c];
                 }
@@ -85,8 +83,8 @@ struct Products {
     }
 };
 
-/// Splat of one or two channels. A group has few vertices for all its points: every vertex takes
-/// its own points out of the vectors, and no sum waits for another one's store.
+/// Splat of one or two channels. On photos a group has few vertices for all its points: every
+/// vertex takes its own points out of the vectors, and no sum waits for another one's store.
 template <int kDims, int kChannels>
 void splat_few(const TileView& tile, const TileValues& values, float* lattice, float* sums) {
     using Layout = TableLayout<kDims>;
@@ -102,15 +100,14 @@ void splat_few(const TileView& tile, const TileValues& values, float* lattice, f
                 tile, values, at, end - at < staged.kPoints ? end : at + staged.kPoints);
             auto* total = totals;
             for (int block = 0; block < Layout::kBlocks; ++block) {
-                const int level = level_of_block<kDims>(block);
-                const int first = block * kLanesPerBlock - Layout::kFirstLane[level];
+                const int level = Layout::kLevelOfBlock[block];
                 for (unsigned left = group.used[block]; left != 0; left &= left - 1, ++total) {
-                    const int lane = __builtin_ctz(left);
+                    const int lane = block * kLanesPerBlock + __builtin_ctz(left);
                     Floats sum[kChannels] = {};
-                    if (block * kLanesPerBlock + lane == Layout::kHubLane) {
+                    if (lane == Layout::kHubLane) {
                         for (int c = 0; c < kChannels; ++c) sum[c] = staged.hub[c];
                     } else {
-                        const Ints own = Ints{} + (first + lane);
+                        const Ints own = Ints{} + lane;
                         for (std::uint32_t i = 0; i < count; ++i) {
                             for (int c = 0; c < kChannels; ++c) {
                                 sum[c] = add_where_equal(staged.lane[level][i], own,

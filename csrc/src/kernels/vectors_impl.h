@@ -21,7 +21,7 @@ inline void store(float* to, Floats values) { std::memcpy(to, &values, sizeof(va
 
 inline void store(std::uint32_t* to, Ints values) { std::memcpy(to, &values, sizeof(values)); }
 
-/// Ask for memory that is read soon.
+/// Ask for memory that is read soon; as strided_copy.h, whose code must not be mixed with this.
 inline void prefetch(const void* first, std::size_t bytes) {
     for (std::size_t i = 0; i < bytes; i += 64) {
         __builtin_prefetch(static_cast<const char*>(first) + i);
