@@ -12,7 +12,5 @@ class Operator(Protocol):
     def vertices(self) -> int:
         """Vertices of all frames of the batch."""
 
-    def filter(
-        self, values: Any, *, planes: bool, symmetric: bool, before: Any, after: Any
-    ) -> Any:
+    def filter(self, values: Any, *, planes: bool, symmetric: bool, before: Any, after: Any) -> Any:
         """Sum `values` times `before` over the points, times `after`; None stands for ones."""
