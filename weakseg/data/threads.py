@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+from weakseg.processors import count_processors
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -13,6 +14,6 @@ R = TypeVar("R")
 
 def map_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Yield `work(item)` in the order of `items`, a few items at a time."""
-    workers = min(16, 2 * (os.cpu_count() or 1))
+    workers = min(16, 2 * count_processors())
     with ThreadPoolExecutor(max_workers=workers) as pool:
         yield from pool.map(work, items)
