@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 from weakseg import __version__
 from weakseg.arrays import FrameArray
-from weakseg.checks import check_at_least
+from weakseg.checks import check_at_least, check_positive
 from weakseg.data import read_frame
 from weakseg.errors import DataError, MissingExtraError
 from weakseg.plans import ServePlan
@@ -31,6 +31,7 @@ try:
     import uvicorn
     from fastapi import FastAPI, File, HTTPException, Query, Request, Response, UploadFile
     from fastapi.responses import HTMLResponse, JSONResponse
+    from starlette.requests import ClientDisconnect
 except ImportError as error:
     raise MissingExtraError(
         "weakseg.serve needs FastAPI and uvicorn: pip install 'weakseg[serve]'"
@@ -51,6 +52,7 @@ def _told(description: str, *kinds: str) -> dict[str, Any]:
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: _told("The figures and the mask, or one picture, as wanted", JSON, PNG),
+    408: _told("The body did not arrive in time", JSON),
     411: _told("The body comes in chunks, or does not say its length", JSON),
     413: _told("The body is too large", JSON),
     422: _told("No picture, a damaged one, one of too many pixels, or a wrong parameter", JSON),
@@ -66,21 +68,24 @@ class Limits:
         max_bytes: Largest body, at least 1.
         max_pixels: Largest picture, at least 1.
         queue: Requests that may wait beside the one at work, at least 0.
+        upload_seconds: In which a body must have arrived, > 0.
     """
 
     max_bytes: int
     max_pixels: int
     queue: int
+    upload_seconds: float
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         check_at_least(1, max_bytes=self.max_bytes, max_pixels=self.max_pixels)
         check_at_least(0, queue=self.queue)
+        check_positive(upload_seconds=self.upload_seconds)
 
 
 def run(plan: ServePlan, config: Mapping[str, Any]) -> None:
     """Serve the run of `plan` until the process is told to stop."""
-    limits = Limits(plan.max_bytes, plan.max_pixels, plan.queue)
+    limits = Limits(plan.max_bytes, plan.max_pixels, plan.queue, plan.upload_seconds)
     predictor = load_predictor(plan.run, cut=plan.cut, tile=plan.tile, hardware=plan.hardware)
     listener = listen(plan.host, plan.port)
     app = make_app(predictor, limits)
@@ -200,7 +205,7 @@ def make_app(predictor: Predictor, limits: Limits) -> FastAPI:
 
     @app.middleware("http")
     async def refuse_unread(request: Request, call_next: Any) -> Response:
-        """Refuse what is too large by what it says of itself, or too much, before reading it."""
+        """Refuse what is too large by what it says of itself, too much, or too slow."""
         answered: Response
         if request.method != "POST":
             answered = await call_next(request)
@@ -208,6 +213,7 @@ def make_app(predictor: Predictor, limits: Limits) -> FastAPI:
         try:
             check_body(request, limits.max_bytes)
             async with desk.arrival():
+                await receive_body(request, limits.upload_seconds)
                 answered = await call_next(request)
         except HTTPException as error:
             refused = {"detail": error.detail}
@@ -231,6 +237,25 @@ def check_body(request: Request, max_bytes: int) -> None:
     if int(length) > max_bytes:
         said = f"{length} bytes, but at most {max_bytes} are taken"
         raise HTTPException(413, f"the body has {said}: send a smaller picture")
+
+
+async def receive_body(request: Request, seconds: float) -> None:
+    """Wait for a body; who stops sending would keep others out for ever.
+
+    Raises:
+        HTTPException: 408 if it is not there after so many seconds, 400 if it breaks off.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await request.body()
+    except ClientDisconnect:
+        raise HTTPException(400, "the body breaks off") from None
+    except TimeoutError:
+        raise HTTPException(
+            408,
+            f"the body did not arrive within {seconds:g} s (upload_seconds): send it again",
+            headers={"Connection": "close"},
+        ) from None
 
 
 def decode(content: bytes, predictor: Predictor, max_pixels: int) -> FrameArray:

@@ -3,51 +3,25 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import io
 import socket
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from doors import Chain
 from PIL import Image
+from served import LIMITS, Served, send
 
 from weakseg import __version__
 from weakseg.data import read_frame
 from weakseg.errors import ArtifactError
-from weakseg.stages.predictor import Prediction, Predictor, load_predictor
+from weakseg.stages.predictor import Predictor, load_predictor
 from weakseg.stages.serving.manual import manual_page
 from weakseg.stages.serving.ports import listen
-
-pytest.importorskip("fastapi", reason="needs the extra [serve]")
-uvicorn = pytest.importorskip("uvicorn", reason="needs the extra [serve]")
-serving = importlib.import_module("weakseg.stages.serving.api")
-
-LIMITS = serving.Limits(max_bytes=200_000, max_pixels=100_000, queue=1)
-
-
-class Served:
-    """A service in a thread, and a client of it."""
-
-    def __init__(self, predictor: Predictor) -> None:
-        listener = listen("127.0.0.1", 0)
-        app = serving.make_app(predictor, LIMITS)
-        self._server = serving.make_server(app)
-        self._thread = threading.Thread(target=self._server.run, args=([listener],), daemon=True)
-        self._thread.start()
-        self.address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        self.client = httpx.Client(base_url=self.address, timeout=60)
-
-    def close(self) -> None:
-        self.client.close()
-        self._server.should_exit = True
-        self._thread.join(timeout=20)
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +39,6 @@ def served(predictor: Predictor) -> Iterator[Served]:
 @pytest.fixture
 def picture(tiny_folder: Path) -> bytes:
     return (tiny_folder / "scene0_0.png").read_bytes()
-
-
-def send(served: Served, content: bytes, query: str = "") -> httpx.Response:
-    return served.client.post(f"/predict{query}", files={"image": ("frame.png", content)})
 
 
 def test_it_says_that_it_is_up_and_what_it_is(served: Served, predictor: Predictor) -> None:
@@ -192,106 +162,6 @@ def test_body_in_chunks_is_refused_whatever_length_it_says(served: Served) -> No
         assert line.recv(1000).startswith(b"HTTP/1.1 411 ")
 
 
-def test_who_comes_when_the_queue_is_full_is_told_to_come_back(
-    predictor: Predictor, picture: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun, go_on = threading.Semaphore(0), threading.Event()
-
-    def slow(self: Predictor, frame: object, *, threshold: float | None = None) -> Prediction:
-        begun.release()
-        assert go_on.wait(30)
-        return Prediction(np.zeros((2, 2), np.float32), 0.5)
-
-    monkeypatch.setattr(Predictor, "__call__", slow)
-    service = Served(predictor)
-    statuses: list[int] = []
-    askers = [
-        threading.Thread(
-            target=lambda: statuses.append(
-                httpx.post(
-                    f"{service.address}/predict", files={"image": picture}, timeout=60
-                ).status_code
-            )
-        )
-        for _ in range(2)
-    ]
-    try:
-        for asker in askers:
-            asker.start()
-        assert begun.acquire(timeout=30)
-        deadline = time.monotonic() + 30
-        while service.client.get("/health").json()["requests"] < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        late = send(service, picture)
-        assert late.status_code == 503
-        assert late.headers["retry-after"] == "5"
-        assert not begun.acquire(blocking=False), "one frame is segmented at a time"
-        go_on.set()
-        for asker in askers:
-            asker.join(timeout=30)
-        assert statuses == [200, 200]
-        assert service.client.get("/health").json()["requests"] == 0
-    finally:
-        go_on.set()
-        service.close()
-
-
-def upload_begun(service: Served) -> socket.socket:
-    """Connect, and send the head of a picture's request alone, until the server waits for more."""
-    url = service.client.base_url
-    line = socket.create_connection((url.host, url.port), timeout=30)
-    line.sendall(
-        b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n"
-        b"Content-Type: multipart/form-data; boundary=b\r\nExpect: 100-continue\r\n\r\n"
-    )
-    assert line.recv(1000).startswith(b"HTTP/1.1 100 ")
-    return line
-
-
-def test_too_many_uploads_are_told_to_come_back_and_health_answers(
-    predictor: Predictor, picture: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(serving, "_UPLOADS", 3)
-    service = Served(predictor)
-    try:
-        with ExitStack() as lines:
-            for _ in range(3 + LIMITS.queue + 1):
-                lines.enter_context(upload_begun(service))
-            late = send(service, picture)
-            assert late.status_code == 503
-            assert late.headers["retry-after"] == "5"
-            assert "5 requests are on their way already" in late.json()["detail"]
-            assert service.client.get("/health").json()["status"] == "ok"
-        deadline = time.monotonic() + 30
-        while send(service, picture).status_code == 503:
-            assert time.monotonic() < deadline, "those that hung up count no more"
-    finally:
-        service.close()
-
-
-def test_connections_that_ask_nothing_keep_nobody_out(served: Served, picture: bytes) -> None:
-    url = served.client.base_url
-    with ExitStack() as lines:
-        for _ in range(60):
-            lines.enter_context(socket.create_connection((url.host, url.port), timeout=30))
-        assert send(served, picture).status_code == 200
-
-
-def test_connections_have_an_end(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "_CONNECTIONS", 3)
-    service = Served(predictor)
-    try:
-        with ExitStack() as lines:
-            for _ in range(2):
-                lines.enter_context(upload_begun(service))
-            assert service.client.get("/health").status_code == 200
-            late = httpx.get(f"{service.address}/health")
-            assert (late.status_code, late.text) == (503, "Service Unavailable")
-    finally:
-        service.close()
-
-
 def test_a_port_in_use_is_named() -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
@@ -301,8 +171,9 @@ def test_a_port_in_use_is_named() -> None:
         listen("127.0.0.1", 70000)
 
 
-def test_limits_have_ranges() -> None:
-    with pytest.raises(ValueError, match="max_bytes"):
-        serving.Limits(max_bytes=0, max_pixels=1, queue=0)
-    with pytest.raises(ValueError, match="queue"):
-        serving.Limits(max_bytes=1, max_pixels=1, queue=-1)
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_bytes", 0), ("max_pixels", 0), ("queue", -1), ("upload_seconds", 0)]
+)
+def test_limits_have_ranges(name: str, value: int) -> None:
+    with pytest.raises(ValueError, match=name):
+        replace(LIMITS, **{name: value})

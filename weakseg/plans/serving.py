@@ -21,6 +21,7 @@ class ServePlan:
         max_pixels: Largest picture.
         queue: Requests that may wait beside the one at work, at least 0; more are told to come
             back later.
+        upload_seconds: In which a request's body must have arrived, > 0.
     """
 
     run: str = MISSING
@@ -31,6 +32,7 @@ class ServePlan:
     max_bytes: int = 20_000_000
     max_pixels: int = 50_000_000
     queue: int = 8
+    upload_seconds: float = 60.0
     hardware: HardwarePlan = field(default_factory=HardwarePlan)
 
 
