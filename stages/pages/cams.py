@@ -48,6 +48,7 @@ def cams_page(
             ],
             curves=training_curves(run),
             panels=[panel(row) for row in spread(smoke, count)],
+            colours=(),
             false_alarms=[panel(row) for row in clear[-count:][::-1]],
             tables=[figures_table(summary)],
             config=as_text(config),

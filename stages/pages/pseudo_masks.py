@@ -76,6 +76,7 @@ def pseudo_masks_page(
                 Card("mean smoke share", summary.get("train/smoke_mean_share"), "of smoke frames"),
             ],
             panels=[panel(row) for row in spread(smoke, count)],
+            colours=("mask",),
             false_alarms=[panel(row) for row in alarms[-count:][::-1]],
             tables=[figures_table(summary)],
             config=as_text(config),

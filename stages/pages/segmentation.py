@@ -168,6 +168,7 @@ def _unmeasured(run: RunFolder, rows: Rows, summary: Mapping[str, Any], count: i
             [int(row["label"]) for row in rows], [float(row["probability"]) for row in rows]
         ),
         panels=unjudged_panels(spread(smoke, count), scores),
+        colours=(),
         false_alarms=unjudged_panels(alarms[:count], scores),
         no_false_alarms=no_alarms({"smoke_free_frames": len(clear)}),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -103,6 +104,29 @@ def test_page_tells_headline_before_curves_before_frames_before_tables(report: R
     assert "<details><summary>" in page
     assert page.count("<svg") == 1
     assert page.count('class="path"') == 1  # the curve of one finite point is a dot
+
+
+@pytest.mark.parametrize(
+    ("colours", "told"),
+    [
+        ((), []),
+        (("mask",), ["smoke in a mask", "ignored"]),
+        (("comparison",), ["found", "false alarm", "missed"]),
+    ],
+)
+def test_only_the_colours_of_the_pictures_are_explained(
+    report: Report, colours: tuple[str, ...], told: list[str]
+) -> None:
+    page = render(replace(report, colours=colours))
+    keys = page[page.index("<h2>Frames") :].split("</ul>")[0]
+    words = ("smoke in a mask", "ignored", "found", "false alarm", "missed")
+    assert [word for word in words if word in keys] == told
+    assert "score 0" in keys
+
+
+def test_unknown_colours_are_refused() -> None:
+    with pytest.raises(ValueError, match="colours must be one of mask, comparison, got 'truth'"):
+        Report(title="", colours=("truth",))
 
 
 def test_same_report_gives_the_same_bytes(tmp_path: Path, report: Report) -> None:

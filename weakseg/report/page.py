@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weakseg.artifacts import write_text
+from weakseg.checks import check_one_of
 from weakseg.report.bars import Bars, lay_out
 from weakseg.report.charts import Mark, Point, charts
 from weakseg.report.pictures import (
@@ -34,13 +35,17 @@ _TINY, _LARGE = 0.001, 100
 Cell: TypeAlias = float | int | str | None
 Picture: TypeAlias = npt.NDArray[np.uint8]
 
-_LEGEND: Final = (
-    ("smoke in a mask", SMOKE_COLOUR),
-    ("ignored: too unsure to train on", IGNORE_COLOUR),
-    ("compared with the truth: found", HIT_COLOUR),
-    ("false alarm", FALSE_ALARM_COLOUR),
-    ("missed", MISS_COLOUR),
-)
+_LEGEND: Final = {
+    "mask": (
+        ("smoke in a mask", SMOKE_COLOUR),
+        ("ignored: too unsure to train on", IGNORE_COLOUR),
+    ),
+    "comparison": (
+        ("compared with the truth: found", HIT_COLOUR),
+        ("false alarm", FALSE_ALARM_COLOUR),
+        ("missed", MISS_COLOUR),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,8 @@ class Report:
         curves: "chart/series" -> points; series of one chart are drawn together.
         marks: "chart" -> a place on the x axis of one of these to be marked.
         panels: Best, median and worst frames.
+        colours: Kinds of pictures whose colours are explained above them: "mask", "comparison".
+            Heat maps are at any rate.
         false_alarms: Smoke-free frames on which smoke was seen; None leaves the part out.
         false_alarms_note: What these frames are.
         no_false_alarms: What is said if there are none.
@@ -138,6 +145,7 @@ class Report:
     curves: Mapping[str, Sequence[Point]] = field(default_factory=dict)
     marks: Mapping[str, Mark] = field(default_factory=dict)
     panels: Sequence[PanelRow] = ()
+    colours: Sequence[str] = tuple(_LEGEND)
     false_alarms: Sequence[PanelRow] | None = None
     false_alarms_note: str = "Frames without smoke on which smoke was seen, the largest first."
     no_false_alarms: str = "None: no smoke was seen on a frame without smoke."
@@ -146,6 +154,8 @@ class Report:
     config: str = ""
 
     def __post_init__(self) -> None:
+        for kind in self.colours:
+            check_one_of(_LEGEND, colours=kind)
         for text, address in self.links.items():
             if "//" in address or ":" in address or address.startswith("/"):
                 raise ValueError(
@@ -190,7 +200,9 @@ def render(report: Report) -> str:
             for group in report.plots
         ],
         most_columns=max(sortable, default=0),
-        legend=[(text, f"rgb{colour}") for text, colour in _LEGEND],
+        legend=[
+            (text, f"rgb{colour}") for kind in report.colours for text, colour in _LEGEND[kind]
+        ],
     )
 
 
