@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from weakseg.artifacts import MetricsLog, RunFolder
 from weakseg.labels import SMOKE
 
+T = TypeVar("T")
 Rows = Sequence[Mapping[str, str]]
 _PERCENT = 100
 
@@ -26,6 +28,16 @@ def spread(rows: Rows, count: int) -> Rows:
         return []
     places = np.linspace(len(rows) - 1, 0, num=min(3 * count, len(rows))).round().astype(int)
     return [rows[place] for place in places]
+
+
+def of_many_scenes(frames: Sequence[T], scene_of: Callable[[T], str], count: int) -> list[T]:
+    """Take the first frames, one of each scene while there are scenes: the others are copies."""
+    first: dict[str, int] = {}
+    for place, frame in enumerate(frames):
+        first.setdefault(scene_of(frame), place)
+    leading = set(first.values())
+    rest = [frame for place, frame in enumerate(frames) if place not in leading]
+    return [*(frames[place] for place in first.values()), *rest][:count]
 
 
 def training_curves(run: RunFolder) -> dict[str, list[tuple[float, float]]]:

@@ -15,7 +15,7 @@ from weakseg.labels import BACKGROUND, SMOKE
 from weakseg.metrics import FrameFigures
 from weakseg.report import Card, PanelRow, Table, comparison, heatmap, overlay
 from weakseg.stages.evaluation.measuring import Evaluation, truths
-from weakseg.stages.pages.common import percent
+from weakseg.stages.pages.common import of_many_scenes, percent
 from weakseg.stages.pages.words import counted
 from weakseg.stages.scores import ScoresOf
 from weakseg.stages.work import frame_of
@@ -96,7 +96,7 @@ def judged_panels(
 
     return (
         [judged(one, title) for title, one in _best_median_worst(smoky, count)],
-        [alarm(one) for one in of_many_scenes(clear, count)],
+        [alarm(one) for one in _of_many_scenes(clear, count)],
     )
 
 
@@ -131,19 +131,13 @@ def _best_median_worst(smoky: Sequence[FrameFigures], count: int) -> list[tuple[
     }
     chosen: dict[str, tuple[str, FrameFigures]] = {}
     for title, group in groups.items():
-        for one in of_many_scenes(group, count):
+        for one in _of_many_scenes(group, count):
             chosen.setdefault(one.id, (title, one))
     return list(chosen.values())
 
 
-def of_many_scenes(frames: Sequence[FrameFigures], count: int) -> list[FrameFigures]:
-    """Take the first frames, one of each scene while there are scenes: the others are copies."""
-    first: dict[str, FrameFigures] = {}
-    for one in frames:
-        first.setdefault(one.scene, one)
-    leading = {one.id for one in first.values()}
-    rest = [one for one in frames if one.id not in leading]
-    return [*first.values(), *rest][:count]
+def _of_many_scenes(frames: Sequence[FrameFigures], count: int) -> list[FrameFigures]:
+    return of_many_scenes(frames, lambda one: one.scene, count)
 
 
 def pictures_of(name: str, pixels: FrameArray, score: ScoreMap) -> list[tuple[str, FrameArray]]:

@@ -25,6 +25,7 @@ from weakseg.errors import WeaksegError
 from weakseg.report import overlay
 from weakseg.report.pictures import data_uri
 from weakseg.stages.evidence import EvidenceReader, at_frame_size
+from weakseg.stages.pages.common import of_many_scenes
 from weakseg.stages.scores import THRESHOLD, mask_path, score_path
 from weakseg.stages.sweeps.folders import STAGE1
 from weakseg.stages.sweeps.groups import group_points
@@ -125,13 +126,13 @@ def all_pictures(folders: Mapping[int, Mapping[str, Path]]) -> dict[str, Any]:
 
 
 def _chosen(seen: Sequence[_Seen]) -> list[str]:
-    """Choose frames that all points have, the last of them without smoke."""
+    """Choose frames that all points have, of many scenes, the last of them without smoke."""
     rows = seen[0].rows
     shared = set.intersection(*(set(one.rows) for one in seen))
     ordered = sorted(shared, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     smoke = [name for name in ordered if rows[name]["label"] == "1"]
     clear = [name for name in ordered if rows[name]["label"] != "1"]
-    return [*smoke[: _FRAMES - 1], *clear[:1]]
+    return [*of_many_scenes(smoke, lambda name: rows[name]["scene"], _FRAMES - 1), *clear[:1]]
 
 
 def _seen_by(folders: Mapping[str, Path]) -> _Seen | None:

@@ -15,6 +15,7 @@ from weakseg.data import IndexSource
 from weakseg.stages.evaluation.measuring import Evaluation, evaluate, frames_with_truth, known_masks
 from weakseg.stages.evidence import EvidenceReader
 from weakseg.stages.pages.cams import cams_page
+from weakseg.stages.pages.common import of_many_scenes
 from weakseg.stages.pages.evaluation import evaluation_page
 from weakseg.stages.pages.pseudo_masks import pseudo_masks_page
 from weakseg.stages.pages.segmentation import segmentation_page
@@ -153,3 +154,12 @@ def test_rules_are_compared_on_the_page_of_stage_3(runs: dict[str, FinishedRun])
     rules = page[page.index("By rule for the threshold") :]
     for rule in ("own", "false_alarm", "otsu", "mixture", "size", "highest", "oracle"):
         assert f">{rule}</td>" in rules
+
+
+@pytest.mark.parametrize(
+    ("count", "chosen"), [(1, ["a1"]), (2, ["a1", "b1"]), (3, ["a1", "b1", "a2"]), (9, None)]
+)
+def test_frames_of_many_scenes_come_first(count: int, chosen: list[str] | None) -> None:
+    names = ["a1", "a2", "a3", "b1", "b2"]
+    found = of_many_scenes(names, lambda name: name[0], count)
+    assert found == (chosen or ["a1", "b1", "a2", "a3", "b2"])
