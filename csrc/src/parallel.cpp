@@ -1,6 +1,8 @@
 #include "weakseg/parallel.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <mutex>
@@ -74,16 +76,82 @@ void parallel_for(std::size_t count, int threads,
               [&](std::size_t part) { body(count * part / parts, count * (part + 1) / parts); });
 }
 
+namespace {
+
+/// Items [begin, end): their thread takes them from the front, others from the back.
+class Share {
+  public:
+    void set(std::size_t begin, std::size_t end) { ends_ = begin | std::uint64_t{end} << 32U; }
+
+    std::size_t left() const {
+        const std::uint64_t both = ends_.load(std::memory_order_relaxed);
+        return static_cast<std::size_t>((both >> 32U) - (both & kLow));
+    }
+
+    /// Take one, if any is left.
+    bool take(bool from_back, std::size_t& item) {
+        std::uint64_t both = ends_.load(std::memory_order_relaxed);
+        std::uint64_t rest = 0;
+        do {
+            if ((both & kLow) == both >> 32U) return false;
+            rest = from_back ? both - (std::uint64_t{1} << 32U) : both + 1;
+        } while (!ends_.compare_exchange_weak(both, rest, std::memory_order_relaxed));
+        item = static_cast<std::size_t>(from_back ? rest >> 32U : both & kLow);
+        return true;
+    }
+
+  private:
+    static constexpr std::uint64_t kLow = 0xFFFFFFFFU;
+
+    // Both ends at once: begin, and end above it. On a cache line of its own.
+    alignas(64) std::atomic<std::uint64_t> ends_{0};
+};
+
+/// All items of a loop. Neighbours go to one thread, which finds in its caches what the last loop
+/// over the same items left there, and writes no cache line that another one writes.
+class Shares {
+  public:
+    Shares(std::size_t count, std::size_t parts) : count_(count), shares_(parts) {
+        for (std::size_t part = 0; part < parts; ++part) {
+            shares_[part].set(count * part / parts, count * (part + 1) / parts);
+        }
+    }
+
+    /// The next item of a part, else the last one of the part with most left, else the count.
+    std::size_t next(std::size_t part) {
+        std::size_t item = count_;
+        if (shares_[part].take(false, item)) return item;
+        for (;;) {
+            Share* fullest = nullptr;
+            std::size_t most = 0;
+            for (Share& share : shares_) {
+                const std::size_t left = share.left();
+                if (left > most) {
+                    most = left;
+                    fullest = &share;
+                }
+            }
+            if (fullest == nullptr || fullest->take(true, item)) return item;
+        }
+    }
+
+  private:
+    std::size_t count_;
+    std::vector<Share> shares_;
+};
+
+}  // namespace
+
 void parallel_items(std::size_t count, int threads,
                     const std::function<void(const std::function<std::size_t()>&)>& body) {
-    std::atomic<std::size_t> taken{0};
-    const std::function<std::size_t()> next = [&] {
-        return std::min(count, taken.fetch_add(1, std::memory_order_relaxed));
-    };
     const auto wanted = static_cast<std::size_t>(resolve_threads(threads));
     const std::size_t parts = std::clamp<std::size_t>(count, 1, wanted);
-    if (parts == 1) return body(next);
-    run_parts(parts, [&](std::size_t) { body(next); });
+    if (parts == 1) {
+        std::size_t taken = 0;
+        return body([&] { return std::min(count, taken++); });
+    }
+    Shares shares(count, parts);
+    run_parts(parts, [&](std::size_t part) { body([&] { return shares.next(part); }); });
 }
 
 void Barrier::wait() {

@@ -59,8 +59,12 @@ TiledLattice::VertexValues TiledLattice::start(int channels, bool symmetric, int
     vertices.symmetric = symmetric;
     vertices.threads = useful_threads(points_, threads);
     const auto wide = static_cast<std::size_t>(channels);
-    vertices.values.assign((vertices_ + 1) * wide, 0.0F);
-    if (vertices.threads > 1) vertices.sums.resize(corner_rows_.size() * wide);
+    vertices.values.resize((vertices_ + 1) * wide);
+    if (vertices.threads == 1) {
+        std::fill(vertices.values.begin(), vertices.values.end(), 0.0F);
+    } else {
+        vertices.sums.resize(corner_rows_.size() * wide);
+    }
     return vertices;
 }
 
@@ -75,19 +79,22 @@ void TiledLattice::splat(std::size_t tile, const TileValues& from, VertexValues&
 
 void TiledLattice::add_sums(VertexValues& vertices) const {
     // Every thread adds to rows of its own, in the order in which one thread alone would.
-    const auto parts = static_cast<std::size_t>(vertices.threads);
     const auto channels = static_cast<std::size_t>(vertices.channels);
-    parallel_items(parts, vertices.threads, [&](const std::function<std::size_t()>& next) {
-        for (std::size_t part = next(); part < parts; part = next()) {
-            const auto begin = static_cast<std::int32_t>(1 + vertices_ * part / parts);
-            const auto end = static_cast<std::int32_t>(1 + vertices_ * (part + 1) / parts);
-            for (std::size_t at = 0; at < corner_rows_.size(); ++at) {
-                const std::int32_t row = corner_rows_[at];
-                if (row < begin || row >= end) continue;
-                float* to = &vertices.values[static_cast<std::size_t>(row) * channels];
-                for (std::size_t c = 0; c < channels; ++c) {
-                    to[c] += vertices.sums[at * channels + c];
-                }
+    float* const values = vertices.values.data();
+    std::fill_n(values, channels, 0.0F);
+    parallel_items(parts(), vertices.threads, [&](const std::function<std::size_t()>& next) {
+        for (std::size_t part = next(); part < parts(); part = next()) {
+            std::fill(values + part_rows_[part] * channels,
+                      values + part_rows_[part + 1] * channels, 0.0F);
+            for (const Tile& tile : tiles_) {
+                tile.for_part(part, [&](std::size_t i) {
+                    const std::size_t at = tile.first_vertex + i;
+                    float* const to =
+                        values + static_cast<std::size_t>(corner_rows_[at]) * channels;
+                    for (std::size_t c = 0; c < channels; ++c) {
+                        to[c] += vertices.sums[at * channels + c];
+                    }
+                });
             }
         }
     });
@@ -96,6 +103,7 @@ void TiledLattice::add_sums(VertexValues& vertices) const {
 void TiledLattice::blur(VertexValues& vertices) const {
     if (vertices.threads > 1) add_sums(vertices);
     const TileKernels& kernels = tile_kernels();
+    const auto channels = static_cast<std::size_t>(vertices.channels);
     const bool is_mean = vertices.symmetric && !mode_.there_and_back;
     const int axes = geometry_.dims + 1;
     // Row 0 stays zero; the kernels write all others.
@@ -105,7 +113,7 @@ void TiledLattice::blur(VertexValues& vertices) const {
     };
     prepare(vertices.spare);
     if (is_mean) {
-        vertices.other = vertices.values;
+        prepare(vertices.other);
         prepare(vertices.other_spare);
     }
     const float given_back = mode_.give_back * mode_.blur;
@@ -126,6 +134,11 @@ void TiledLattice::blur(VertexValues& vertices) const {
         float* target = vertices.spare.data();
         float* other_source = vertices.other.data();
         float* other_target = vertices.other_spare.data();
+        if (is_mean) {
+            std::copy(source + begin * channels, source + end * channels,
+                      other_source + begin * channels);
+            barrier.wait();
+        }
         for (int pass = 0; pass < passes; ++pass) {
             kernels.blur(vertices.channels, axis_of(pass), begin, end, source, target);
             if (is_mean) {
@@ -137,7 +150,6 @@ void TiledLattice::blur(VertexValues& vertices) const {
             std::swap(other_source, other_target);
         }
         if (!is_mean) return;
-        const auto channels = static_cast<std::size_t>(vertices.channels);
         for (std::size_t i = begin * channels; i < end * channels; ++i) {
             source[i] = 0.5F * (source[i] + other_source[i]);
         }

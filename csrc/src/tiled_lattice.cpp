@@ -171,7 +171,9 @@ std::size_t TiledLattice::bytes() const {
     std::size_t total =
         4 * (records_.capacity() + corner_rows_.capacity() + neighbours_.capacity());
     for (const Tile& tile : tiles_) {
-        total += sizeof(Tile) + tile.groups.capacity() * sizeof(HubGroup);
+        total += sizeof(Tile) + tile.groups.capacity() * sizeof(HubGroup) +
+                 tile.by_part.capacity() * sizeof(tile.by_part[0]) +
+                 tile.part_ends.capacity() * sizeof(tile.part_ends[0]);
     }
     return total;
 }

@@ -71,6 +71,23 @@ class TiledLattice final : public Lattice::Base {
         // While building, one of them.
         PooledVector<std::uint32_t> keys;
         PooledVector<std::uint64_t> wide_keys;
+        // Where several threads number vertices, each its own: which of the tile's are whose.
+        PooledVector<std::uint16_t> by_part;
+        std::vector<std::uint32_t> part_ends;
+
+        template <class Key, class PartOf>
+        void sort_by_part(const PooledVector<Key>& own_keys, std::size_t parts,
+                          const PartOf& part_of);
+        /// Call body(i) for the tile's vertices of a part, in their order.
+        template <class Body>
+        void for_part(std::size_t part, const Body& body) const {
+            if (part_ends.empty()) {
+                for (std::uint32_t i = 0; i < groups.back().first_vertex; ++i) body(i);
+                return;
+            }
+            const std::uint32_t begin = part == 0 ? 0 : part_ends[part - 1];
+            for (std::uint32_t at = begin; at < part_ends[part]; ++at) body(by_part[at]);
+        }
     };
 
     TiledLattice(std::size_t points, int dims, const LatticeOptions& options);
@@ -89,11 +106,10 @@ class TiledLattice final : public Lattice::Base {
     /// Add the vertices that two others miss.
     template <class Key, class PartOf>
     void add_ring(std::vector<KeyTable<Key>>& tables, const PartOf& part_of, int threads) const;
-    /// Part p of the tables numbers its vertices from first[p] on.
     template <class Key, class PartOf>
-    void find_neighbours(const std::vector<KeyTable<Key>>& tables,
-                         const std::vector<std::int32_t>& first, const PartOf& part_of,
+    void find_neighbours(const std::vector<KeyTable<Key>>& tables, const PartOf& part_of,
                          int threads);
+    std::size_t parts() const { return part_rows_.size() - 1; }
 
     /// Call body(first point, first place in the tile, points) for every row of the tile.
     template <class Body>
@@ -135,6 +151,9 @@ class TiledLattice final : public Lattice::Base {
     bool is_frame_ = false;
     std::size_t width_ = kTileSide;  // points in a row of the frame; of features, in a tile's row
     std::size_t vertices_ = 0;
+    // Of the vertices: each part was numbered by one thread. The first row of every part, and of
+    // none behind the last.
+    std::vector<std::size_t> part_rows_;
     std::vector<Tile> tiles_;
     PooledVector<std::uint32_t> records_;
     // Rows of the lattice's values start at 1: row 0 stands for every missing vertex, and is zero.

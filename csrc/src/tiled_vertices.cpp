@@ -66,8 +66,7 @@ void TiledLattice::add_ring(std::vector<KeyTable<Key>>& tables, const PartOf& pa
 }
 
 template <class Key, class PartOf>
-void TiledLattice::find_neighbours(const std::vector<KeyTable<Key>>& tables,
-                                   const std::vector<std::int32_t>& first, const PartOf& part_of,
+void TiledLattice::find_neighbours(const std::vector<KeyTable<Key>>& tables, const PartOf& part_of,
                                    int threads) {
     const AxisSteps<Key> steps(geometry_);
     const int dims = geometry_.dims;
@@ -76,7 +75,9 @@ void TiledLattice::find_neighbours(const std::vector<KeyTable<Key>>& tables,
     const auto chunks = static_cast<std::size_t>(threads);
     neighbour_rows_ = vertices_ + 1 + chunks;
     neighbours_.resize(static_cast<std::size_t>(dims + 1) * neighbour_rows_ * 2);
-    std::fill(neighbours_.begin(), neighbours_.end(), 0);
+    parallel_for(neighbours_.size(), threads, [&](std::size_t begin, std::size_t end) {
+        std::fill(neighbours_.data() + begin, neighbours_.data() + end, 0);
+    });
     parallel_items(chunks, threads, [&](const std::function<std::size_t()>& next) {
         for (std::size_t chunk = next(); chunk < chunks; chunk = next()) {
             const std::size_t spare = vertices_ + 1 + chunk;
@@ -85,7 +86,7 @@ void TiledLattice::find_neighbours(const std::vector<KeyTable<Key>>& tables,
                 const std::size_t end = keys.size() * (chunk + 1) / chunks;
                 for (std::size_t vertex = keys.size() * chunk / chunks; vertex < end; ++vertex) {
                     const Key key = keys[vertex];
-                    const auto row = static_cast<std::size_t>(first[part]) + vertex + 1;
+                    const std::size_t row = part_rows_[part] + vertex;
                     const Key* to_above = steps.to_above(key);
                     const Key ahead = keys[std::min(vertex + kAhead, end - 1)];
                     for (int axis = 0; axis <= dims; ++axis) {
@@ -98,10 +99,10 @@ void TiledLattice::find_neighbours(const std::vector<KeyTable<Key>>& tables,
                         const std::size_t its_part = part_of(above);
                         const std::int32_t number = tables[its_part].find(above);
                         const bool is_there = number != KeyTable<Key>::kMissing;
-                        const std::int32_t other = is_there ? first[its_part] + number + 1 : 0;
-                        const std::size_t place =
-                            is_there ? static_cast<std::size_t>(other) : spare;
-                        pairs[2 * row + 1] = other;
+                        const std::size_t other =
+                            part_rows_[its_part] + static_cast<std::size_t>(number);
+                        const std::size_t place = is_there ? other : spare;
+                        pairs[2 * row + 1] = static_cast<std::int32_t>(is_there ? other : 0);
                         pairs[2 * place] = static_cast<std::int32_t>(row);
                         pairs += 2 * neighbour_rows_;
                     }
@@ -109,6 +110,20 @@ void TiledLattice::find_neighbours(const std::vector<KeyTable<Key>>& tables,
             }
         }
     });
+}
+
+template <class Key, class PartOf>
+void TiledLattice::Tile::sort_by_part(const PooledVector<Key>& own_keys, std::size_t parts,
+                                      const PartOf& part_of) {
+    static_assert(kTilePoints * (kMaxTiledDims + 1) <= 1U << 16U, "numbers have 16 bits");
+    std::vector<std::uint32_t> next(parts + 1, 0);
+    for (const Key key : own_keys) ++next[part_of(key) + 1];
+    for (std::size_t part = 0; part < parts; ++part) next[part + 1] += next[part];
+    part_ends.assign(next.begin() + 1, next.end());
+    by_part.resize(own_keys.size());
+    for (std::size_t i = 0; i < own_keys.size(); ++i) {
+        by_part[next[part_of(own_keys[i])]++] = static_cast<std::uint16_t>(i);
+    }
 }
 
 template <class Key>
@@ -121,18 +136,25 @@ void TiledLattice::number_vertices(PooledVector<Key> Tile::* keys_of, int thread
     const auto part_of = [&](Key key) {
         return bits == 0 ? 0 : static_cast<std::size_t>(hash_key(key) >> (64 - bits));
     };
-    // Groups share vertices with their neighbours: some four groups a vertex on photos.
-    std::vector<KeyTable<Key>> tables(parts, KeyTable<Key>(corner_rows_.size() / (4 * parts)));
-    parallel_items(parts, threads, [&](const std::function<std::size_t()>& next) {
-        for (std::size_t part = next(); part < parts; part = next()) {
-            KeyTable<Key>& table = tables[part];
-            for (const Tile& tile : tiles_) {
-                std::int32_t* row = corner_rows_.data() + tile.first_vertex;
-                const PooledVector<Key>& keys = tile.*keys_of;
-                for (std::size_t i = 0; i < keys.size(); ++i) {
-                    if (part_of(keys[i]) == part) row[i] = table.find_or_add(keys[i]) + 1;
-                }
-            }
+    const auto for_items = [&](std::size_t count, const auto& body) {
+        parallel_items(count, threads, [&](const std::function<std::size_t()>& next) {
+            for (std::size_t at = next(); at < count; at = next()) body(at);
+        });
+    };
+    if (parts > 1) {
+        for_items(tiles_.size(), [&](std::size_t at) {
+            tiles_[at].sort_by_part(tiles_[at].*keys_of, parts, part_of);
+        });
+    }
+    std::vector<KeyTable<Key>> tables(parts, KeyTable<Key>(0));
+    for_items(parts, [&](std::size_t part) {
+        // Groups share vertices with their neighbours: some four groups a vertex on photos.
+        tables[part] = KeyTable<Key>(corner_rows_.size() / (4 * parts));
+        for (const Tile& tile : tiles_) {
+            std::int32_t* const row = corner_rows_.data() + tile.first_vertex;
+            const PooledVector<Key>& keys = tile.*keys_of;
+            tile.for_part(part,
+                          [&](std::size_t i) { row[i] = tables[part].find_or_add(keys[i]) + 1; });
         }
     });
     if (adds_zero_) {
@@ -141,23 +163,22 @@ void TiledLattice::number_vertices(PooledVector<Key> Tile::* keys_of, int thread
         }
     }
     if (mode_.ring) add_ring(tables, part_of, threads);
-    std::vector<std::int32_t> first(parts);
-    for (std::size_t part = 0; part < parts; ++part) {
-        first[part] = static_cast<std::int32_t>(vertices_);
-        vertices_ += tables[part].size();
+    part_rows_ = {1};
+    for (const KeyTable<Key>& table : tables) {
+        vertices_ += table.size();
         check_vertices(vertices_);
+        part_rows_.push_back(1 + vertices_);
     }
     if (parts > 1) {
-        parallel_items(tiles_.size(), threads, [&](const std::function<std::size_t()>& next) {
-            for (std::size_t at = next(); at < tiles_.size(); at = next()) {
-                std::int32_t* row = corner_rows_.data() + tiles_[at].first_vertex;
-                for (const Key key : tiles_[at].*keys_of) {
-                    *row++ += first[part_of(key)];
-                }
+        for_items(tiles_.size(), [&](std::size_t at) {
+            std::int32_t* const row = corner_rows_.data() + tiles_[at].first_vertex;
+            for (std::size_t part = 1; part < parts; ++part) {
+                const auto before = static_cast<std::int32_t>(part_rows_[part] - 1);
+                tiles_[at].for_part(part, [&](std::size_t i) { row[i] += before; });
             }
         });
     }
-    find_neighbours(tables, first, part_of, threads);
+    find_neighbours(tables, part_of, threads);
 }
 
 template void TiledLattice::number_vertices(PooledVector<std::uint32_t> Tile::* keys_of,

@@ -28,6 +28,8 @@ void parallel_for(std::size_t count, int threads,
 
 /// Call `body(next)` on up to `threads` threads; each takes items by `next()` until it gives
 /// `count`. Good for items of unequal cost, and for memory that a thread keeps between items.
+/// Fewer than 2^32 items; every thread begins with a contiguous part of them, and helps out others
+/// when it is through.
 void parallel_items(std::size_t count, int threads,
                     const std::function<void(const std::function<std::size_t()>& next)>& body);
 
