@@ -22,6 +22,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from weakseg.artifacts import Manifest, load_run, read_frames
+from weakseg.data import read_frame
+from weakseg.stages.predictor import load_predictor
 
 pytestmark = pytest.mark.slow
 
@@ -164,8 +166,10 @@ def test_evaluate_takes_masks_from_another_index(
     doors: Doors, copy: Chain, tiny_folder: Path
 ) -> None:
     lines = (tiny_folder / "index.csv").read_text().splitlines()
-    some = copy.root / "some.csv"
-    some.write_text("\n".join([lines[0], *lines[9:13]]) + "\n")
+    some, all_smoke = copy.root / "some.csv", copy.root / "all_smoke.png"
+    Image.new("L", (64, 48), 255).save(all_smoke)
+    kept = "\n".join([lines[0], *lines[9:13]]) + "\n"
+    some.write_text(kept.replace("scene4_0_mask.png", str(all_smoke)))
     doors.must(
         "evaluate",
         "run=runs/stage2/tiny",
@@ -176,9 +180,11 @@ def test_evaluate_takes_masks_from_another_index(
         cwd=copy.root,
     )
     result = json.loads((copy.run_of("stage2") / "evaluation" / "some.json").read_text())
-    assert {frame["id"] for frame in result["frames"]} <= {
-        f"scene{scene}_{k}" for scene in (4, 5) for k in (0, 1)
-    }
+    frames = {frame["id"]: frame for frame in result["frames"]}
+    assert set(frames) == {f"scene{scene}_{k}" for scene in (4, 5) for k in (0, 1)}
+    for name, frame in frames.items():
+        found, _, missed, _ = frame["counts"]
+        assert (found + missed == 48 * 64) == (name == "scene4_0"), "its mask is the other index's"
 
 
 def test_predict_writes_masks_scores_overlays_and_a_table(
@@ -195,15 +201,19 @@ def test_predict_writes_masks_scores_overlays_and_a_table(
     with (out / "predictions.csv").open() as table:
         rows = {row["image"]: row for row in csv.DictReader(table)}
     assert set(rows) == {"camera/large.jpg", "clear.png"}
-    for name, shape in (("camera/large", (150, 200)), ("clear", (48, 64))):
-        mask = grey(out / "masks" / f"{name}.png")
-        assert mask.shape == shape
-        assert set(np.unique(mask)) <= {0, 255}
-        assert grey(out / "scores" / f"{name}.png").shape == shape
-        assert (out / "overlays" / f"{name}.jpg").exists()
+    predictor = load_predictor(run)
+    for name, shape in (("camera/large.jpg", (150, 200)), ("clear.png", (48, 64))):
+        expected = predictor(read_frame(tmp_path / "new" / name))
+        assert expected.mask.shape == shape
+        stem = Path(name).with_suffix("")
+        np.testing.assert_array_equal(grey(out / "masks" / f"{stem}.png"), 255 * expected.mask)
+        scores = np.rint(255 * expected.scores)
+        np.testing.assert_array_equal(grey(out / "scores" / f"{stem}.png"), scores)
+        assert (out / "overlays" / f"{stem}.jpg").exists()
     smoke, clear = rows["camera/large.jpg"], rows["clear.png"]
     assert float(smoke["smoke_probability"]) > float(clear["smoke_probability"])
     share = (grey(out / "masks" / "camera" / "large.png") == 255).mean()
+    assert 0.01 < share < 0.9
     assert float(smoke["smoke_share"]) == pytest.approx(share, abs=1e-6)
 
 
@@ -360,7 +370,10 @@ def test_every_cam_goes_through(doors: Doors, copy: Chain, cam: str) -> None:
 def test_every_threshold_goes_through(doors: Doors, copy: Chain, rule: str) -> None:
     given = (f"threshold={rule}", "output=runs/stage2/other", "refine=crf")
     doors.must("stage2", *copy.arguments["stage2"], *given, cwd=copy.root)
-    assert 0 < summary(copy.root / "runs" / "stage2" / "other")["threshold"] <= 1
+    run = copy.root / "runs" / "stage2" / "other"
+    assert 0 < summary(run)["threshold"] <= 1
+    chosen = json.loads((run / "threshold.json").read_text())
+    assert chosen["rule"].split(":")[0] == rule
 
 
 # ---- refusals between the stages

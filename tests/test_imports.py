@@ -52,6 +52,19 @@ RESERVED = {
         "weakseg.stages.audit",
         "weakseg.stages.supervision",
     },
+    # It hands the truth on: to what measures, tells or draws, and to stage 3 for `selection=val`.
+    "weakseg.stages.evaluation.measuring": {
+        *(f"weakseg.stages.ablation.{name}" for name in ("frames", "page")),
+        *(f"weakseg.stages.cards.{name}" for name in ("limits", "writing")),
+        "weakseg.stages.comparison.page",
+        *(f"weakseg.stages.evaluation.{name}" for name in ("command", "rules", "sets")),
+        *(f"weakseg.stages.pages.{name}" for name in ("evaluation", "panels", "plots")),
+        "weakseg.stages.pages.segmentation",
+        "weakseg.stages.instances",
+        "weakseg.stages.segmentation",
+        "weakseg.stages.segmentation_summary",
+        "weakseg.stages.showing",
+    },
     "weakseg.stages.supervision": {"weakseg.stages.segmentation"},
     "weakseg._core": {"weakseg.filtering.native", "weakseg.mean_field"},
 }
@@ -144,6 +157,11 @@ def test_parts_do_not_import_each_other_in_circles() -> None:
             "stages/pseudo_masks.py",
             "from weakseg.stages.supervision import open_teaching",
             "may not import weakseg.stages.supervision",
+        ),
+        (
+            "stages/pseudo_masks.py",
+            "from weakseg.stages.evaluation.measuring import truth_of",
+            "may not import weakseg.stages.evaluation.measuring",
         ),
         ("weakseg/refine/sam.py", "from weakseg import _core", "may not import weakseg._core"),
         ("weakseg/labels.py", "from weakseg import data", "weakseg.labels lies below"),

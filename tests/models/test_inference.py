@@ -105,11 +105,29 @@ def test_small_smoke_in_a_large_frame_keeps_its_size() -> None:
     assert found.sum() == 100
 
 
+class Sided(Redness):
+    """Believes more in smoke the further right it is, and the larger the picture."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        right = torch.linspace(-1, 1, images.shape[-1]).view(1, 1, 1, -1)
+        smoke = images[:, :1] - 0.5 + right + images.shape[-1] / 64
+        return torch.cat([-smoke, smoke], dim=1)
+
+
 def test_scales_and_flips_are_averaged() -> None:
     frame = smooth_frame(64, 64)
-    plain = TiledInference(image_size=64, flip=False)(Redness(), frame)
-    many = TiledInference(image_size=64, scales=[0.5, 1.0, 1.5])(Redness(), frame)
-    np.testing.assert_allclose(many, plain, atol=0.03)
+
+    def seen(frame: FrameArray, *scales: float, flip: bool = False) -> np.ndarray:
+        return TiledInference(image_size=64, scales=scales, flip=flip)(Sided(), frame)
+
+    plain, mirrored = seen(frame, 1.0), seen(frame[:, ::-1], 1.0)[:, ::-1]
+    assert np.abs(plain - mirrored).max() > 0.5
+    both = seen(frame, 1.0, flip=True)
+    np.testing.assert_allclose(both, (plain + mirrored) / 2, atol=1e-6)
+    half, large = seen(frame, 0.5), seen(frame, 1.5)
+    assert np.abs(half - large).max() > 0.1
+    many = seen(frame, 0.5, 1.0, 1.5)
+    np.testing.assert_allclose(many, (half + plain + large) / 3, atol=1e-6)
 
 
 def test_settings_build_the_same_again() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,7 +110,8 @@ def test_the_ceiling_keeps_one_saturated_frame_from_cutting_all_smoke() -> None:
 def test_two_levels_are_parted_between_them(rule: ThresholdRule, share: float) -> None:
     choice = rule.choose(two_levels(0.2, 0.8, share))
     assert 0.35 < choice.threshold < 0.65
-    assert 0.2 < choice.low <= choice.threshold <= choice.high < 0.8
+    assert 0.2 < choice.low < choice.high < 0.8
+    assert choice.low <= choice.threshold <= choice.high
 
 
 def test_otsu_agrees_with_brute_force(rng: np.random.Generator) -> None:
@@ -180,10 +182,25 @@ def test_every_rule_survives_frames_of_one_score(rule: ThresholdRule, level: flo
 @pytest.mark.parametrize("rule", RULES)
 def test_choices_travel_as_json(rule: ThresholdRule) -> None:
     choice = rule.choose(two_levels(0.2, 0.8, 0.3))
-    assert ThresholdChoice.from_dict(json.loads(json.dumps(choice.to_dict()))).threshold == (
-        choice.threshold
-    )
+    told = ThresholdChoice.from_dict(json.loads(json.dumps(choice.to_dict())))
+    assert (told.low, told.threshold, told.high) == (choice.low, choice.threshold, choice.high)
+    assert told.rule == choice.rule
     json.dumps(rule.settings())
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [FixedThreshold(0.4, band=0.25), FalseAlarmThreshold(floor=0.4, ceiling=0.4, band=0.25)],
+)
+def test_the_ignore_band_is_a_share_of_the_way_to_either_end(rule: ThresholdRule) -> None:
+    choice = rule.choose(two_levels(0.2, 0.8, 0.3))
+    assert (choice.low, choice.threshold, choice.high) == pytest.approx((0.3, 0.4, 0.55))
+
+
+@pytest.mark.parametrize("kind", [type(rule) for rule in RULES[:-1]])
+def test_a_band_of_nothing_ignores_no_score(kind: Any) -> None:
+    choice = kind(band=0.0).choose(two_levels(0.2, 0.8, 0.3))
+    assert choice.low == choice.threshold == choice.high
 
 
 def test_a_missing_class_is_named() -> None:

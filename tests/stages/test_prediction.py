@@ -115,6 +115,11 @@ def test_rows_masks_alarms_and_overlay(video: Path, predictor: Predictor, tmp_pa
     assert float(alarm["start_seconds"]) == pytest.approx(2, abs=0.01)
     assert float(alarm["end_seconds"]) == pytest.approx(3.75, abs=0.01)
     assert len(list((out / "a.mp4" / "masks").iterdir())) == COUNT
+    masks = (Image.open(out / "a.mp4" / "masks" / f"{i:06d}.png") for i in (3, 12))
+    clear, smoky = (np.array(mask) for mask in masks)
+    assert not clear.any()
+    # But for a blurred edge, smoke is above.
+    assert (smoky[:30] == 255).all() and not smoky[34:].any()
     drawn = list(read_video(out / "a.mp4" / "overlay.mp4"))
     assert len(drawn) == COUNT
     # The edge is red while there is an alarm, and grey before.

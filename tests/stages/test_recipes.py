@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from doors import Chain
 
 from weakseg.arrays import FrameArray
-from weakseg.artifacts import FinishedRun, load_run, write_cam, write_json
+from weakseg.artifacts import FinishedRun, load_run, read_json, write_cam, write_json
 from weakseg.artifacts.manifest import Manifest
 from weakseg.artifacts.paths import RunPaths
 from weakseg.cam import Calibration
@@ -27,8 +28,9 @@ from weakseg.stages.evidence import (
     load_classifier,
 )
 from weakseg.stages.learning import overlaps
-from weakseg.stages.scores import mask_path, stored_scores
-from weakseg.stages.segmenters import load_segmenter
+from weakseg.stages.predictor import load_predictor
+from weakseg.stages.scores import THRESHOLD, mask_path, stored_scores
+from weakseg.stages.segmenters import INFERENCE, load_segmenter
 from weakseg.stages.supervision import Teaching, training_items
 from weakseg.stages.work import Work, frames_of
 from weakseg.tracking import NoTracker
@@ -190,12 +192,25 @@ def test_classifier_comes_back_as_it_was_trained(chain: Chain) -> None:
     assert reader("scene7_0")[1] < 0.5
 
 
-def test_segmenter_comes_back_with_its_threshold(chain: Chain) -> None:
-    run = load_run(chain.run_of("stage3"))
+def test_segmenter_comes_back_with_its_threshold(chain: Chain, tmp_path: Path) -> None:
+    shutil.copytree(chain.run_of("stage3"), tmp_path / "run")
+    choice = ThresholdChoice(0.3, 0.2, 0.45, "otsu", {})
+    write_json(tmp_path / "run" / THRESHOLD, choice.to_dict())
+    run = load_run(tmp_path / "run")
     model, inference, threshold = load_segmenter(run)
     assert not model.training
     assert inference.settings()["image_size"] == 64
-    assert 0 < threshold <= 1
+    assert threshold == load_predictor(run.path).threshold == 0.3
+    assert load_predictor(run.path, cut=0.7).threshold == 0.7
+
+
+def test_what_is_asked_of_a_predictor_takes_the_place_of_the_runs_own(chain: Chain) -> None:
+    run = chain.run_of("stage3")
+    own = read_json(run / INFERENCE)
+    assert load_predictor(run).inference.settings() == own
+    asked = {"image_size": 96, "overlap": 0.25, "flip": not own["flip"]}
+    found = load_predictor(run, tile=96, overlap=0.25, flip=not own["flip"]).inference.settings()
+    assert found == own | asked != own
 
 
 def test_stored_scores_come_with_the_classifiers_probability(pseudo: FinishedRun) -> None:
