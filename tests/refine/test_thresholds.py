@@ -197,6 +197,13 @@ def test_the_ignore_band_is_a_share_of_the_way_to_either_end(rule: ThresholdRule
     assert (choice.low, choice.threshold, choice.high) == pytest.approx((0.3, 0.4, 0.55))
 
 
+def test_otsus_band_is_a_share_of_the_way_to_either_mean() -> None:
+    choice = OtsuThreshold(band=0.25).choose(two_levels(0.2, 0.8, 0.3))
+    middle = choice.threshold
+    assert choice.low == pytest.approx(middle - 0.25 * (middle - 0.2), abs=0.005)
+    assert choice.high == pytest.approx(middle + 0.25 * (0.8 - middle), abs=0.005)
+
+
 @pytest.mark.parametrize("kind", [type(rule) for rule in RULES[:-1]])
 def test_a_band_of_nothing_ignores_no_score(kind: Any) -> None:
     choice = kind(band=0.0).choose(two_levels(0.2, 0.8, 0.3))
