@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,35 @@ def build(command: str, overrides: list[str]) -> Any:
 def test_every_option_builds(command: str, group: str, option: str) -> None:
     plan = build(command, [f"{group}={option}"])
     assert type(plan) is PLANS[command]
+
+
+def class_of(part: Any) -> str:
+    """Name the class of a component, or of one that a stage is yet to build."""
+    return (part.func if isinstance(part, functools.partial) else type(part)).__name__
+
+
+NAMESAKES: dict[str, Callable[[Any], str]] = {
+    "cam": lambda plan: plan.cam.method,
+    "optimizer": lambda plan: class_of(plan.optimizer),
+    "refine": lambda plan: "+".join(s.name for s in plan.refine.steps.values()) or "none",
+    "segmenter": lambda plan: plan.segmenter.keywords.get("architecture", class_of(plan.segmenter)),
+    "supervision": lambda plan: plan.supervision.mode,
+    "threshold": lambda plan: class_of(plan.threshold).removesuffix("Threshold"),
+}
+"""What the options of a group are named after."""
+
+
+@pytest.mark.parametrize(
+    ("command", "group", "option"), sorted(each for each in choices() if each[1] in NAMESAKES)
+)
+def test_option_chooses_what_it_is_named_after(command: str, group: str, option: str) -> None:
+    name = NAMESAKES[group](build(command, [f"{group}={option}"]))
+    assert name.replace("_", "").casefold() == option.replace("_", "")
+
+
+def test_energy_is_part_of_the_loss_that_is_named_after_it() -> None:
+    assert build("stage3", ["loss=dense_crf"]).loss.energy is not None
+    assert build("stage3", ["loss=ce_dice"]).loss.energy is None
 
 
 @pytest.mark.parametrize("command", PLANS)

@@ -121,14 +121,19 @@ def _picture_tab(
     picture = gr.Image(
         label="Drop a picture here", type="filepath", image_mode=None, height=_HEIGHT
     )
+
+    def drawn(label: str) -> gr.Image:
+        # By default what is shown, and saved from there, loses some of its levels.
+        return gr.Image(label=label, interactive=False, height=_HEIGHT, format="png")
+
     shown: list[Any] = []
     for name in predictors:
         words = gr.Markdown(f"**{name}**")
         with gr.Row():
             shown += [
                 words,
-                gr.Image(label=f"{name}: mask", interactive=False, height=_HEIGHT),
-                gr.Image(label=f"{name}: scores", interactive=False, height=_HEIGHT),
+                drawn(f"{name}: mask"),
+                drawn(f"{name}: scores"),
             ]
 
     def look(path: str | None, cut: float) -> list[Any]:

@@ -174,7 +174,7 @@ def test_killed_run_frees_its_folder_even_while_its_workers_live(tmp_path: Path)
             with RunFolder.open(
                 tmp_path, kind="stage1", config={}, settings={}, inputs={}, data={}
             ):
-                assert time.monotonic() - began < 1
+                assert time.monotonic() - began < 10
                 assert not (tmp_path / ".partial-0123.png").exists()
         finally:
             os.kill(worker, 9)

@@ -125,6 +125,18 @@ def test_windows_cover_large_frames_on_a_finer_grid(build: Build) -> None:
     assert raw.isfinite().all()
 
 
+def test_logit_of_a_frame_is_the_highest_of_its_windows(build: Build) -> None:
+    model, frames = build(), torch.rand(2, 3, 96, 160)
+    _, logits = CamRecipe(window=64).raw_cam(model, frames)
+    own = [
+        CamRecipe().raw_cam(model, frames[..., top : top + 64, left : left + 64])[1]
+        for top in window_starts(96, 64, model.size_unit)
+        for left in window_starts(160, 64, model.size_unit)
+    ]
+    assert len(own) == 2 * 4
+    torch.testing.assert_close(logits, torch.stack(own).amax(dim=0))
+
+
 def test_a_picture_of_no_evidence_is_not_stretched_to_full_evidence(build: Build) -> None:
     model = build()
     with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -37,6 +38,37 @@ def test_columns_become_frames(tiny_source: IndexSource, tiny_folder: Path) -> N
 
 def test_settings_build_the_same_frames(tiny_source: IndexSource) -> None:
     assert source_from_settings(tiny_source.settings()).frames() == tiny_source.frames()
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"root": "there"},
+        {"where": {"light": "day"}},
+        {"scenes": "frame"},
+        {"scene_pattern": r"(s\d)/"},
+        {"val_fraction": 0.4},
+        {"seed": 3},
+        {"quarantine": "q.csv"},
+    ],
+    ids=lambda chosen: next(iter(chosen)),
+)
+def test_settings_keep_what_was_chosen_wherever_they_are_read(
+    chosen: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [f"s{i // 4}/{i}.jpg" for i in range(20)]
+    for path in [tmp_path / root / name for root in ("", "there") for name in names]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    rows = [f"{name},{i // 2 % 2},c{i // 2},day" for i, name in enumerate(names)]
+    _index(tmp_path, "path,label,scene,light", *rows[:-1], rows[-1].replace("day", "night"))
+    write_quarantine(tmp_path / "q.csv", [Quarantined("s0__0", "", "by id")])
+    source = IndexSource("list.csv", **chosen)
+    frames, settings = source.frames(), source.settings()
+    assert frames != IndexSource("list.csv").frames()
+    monkeypatch.chdir("there")
+    assert source_from_settings(settings).frames() == frames
 
 
 @pytest.mark.parametrize(("text", "label"), [("1", 1), ("Smoke", 1), ("no", 0), ("nonsmoke", 0)])

@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny_sam import tiny_sam
 
 from weakseg.arrays import FrameArray, Mask
@@ -84,6 +86,69 @@ def test_every_way_of_asking_gives_scores(
     assert np.all(smoke[evidence >= 0.6] >= 0.6 - 1e-6)
     np.testing.assert_array_equal(smoke, refined(step, plume, evidence))
     assert len(loads) == 1
+
+
+@pytest.mark.parametrize("prompts", ["boxes", "points", "both"])
+def test_sam_is_asked_with_the_boxes_and_the_peaks_of_regions(
+    prompts: str,
+    plume: FrameArray,
+    checkpoint: str,
+    loads: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[Any, Any, Any, bool]] = []
+
+    def predict(self: Any, points: Any, labels: Any, boxes: Any, *, multimask_output: bool) -> Any:
+        asked.append((points, labels, boxes, multimask_output))
+        return torch.zeros(2, 1, 24, 32), None, None
+
+    package = pytest.importorskip("segment_anything")
+    monkeypatch.setattr(package.SamPredictor, "predict_torch", predict)
+    evidence = np.zeros((24, 32), np.float32)
+    evidence[4:14, 3:12] = 0.5
+    evidence[9, 6] = 0.9
+    evidence[20, 30] = 0.6
+    refined(SamStep(checkpoint=checkpoint, prompts=prompts), plume[::2, ::2], evidence)
+    ((points, labels, boxes, gives_three),) = asked
+    assert (points is None) == (labels is None) == (prompts == "boxes")
+    assert (boxes is None) == gives_three == (prompts == "points")
+    # In pixels of what SAM reads: here twice the frame.
+    if boxes is not None:
+        assert boxes.tolist() == [[6, 8, 24, 28], [60, 40, 62, 42]]
+    if points is not None:
+        assert labels.tolist() == [[1, 1, 1], [1, -1, -1]]
+        assert points[:, 0].tolist() == [[12, 18], [60, 40]]
+
+
+@pytest.mark.parametrize("prompts", ["automatic", "everything"])
+def test_masks_of_points_pass_sams_own_filters(
+    prompts: str,
+    plume: FrameArray,
+    evidence: np.ndarray,
+    checkpoint: str,
+    loads: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[dict[str, Any]] = []
+
+    class Generator(SimpleNamespace):
+        def __init__(self, sam: Any, **settings: Any) -> None:
+            super().__init__(predictor=SimpleNamespace())
+            made.append(settings)
+
+        def generate(self, frame: FrameArray) -> list[Any]:
+            return []
+
+    package = pytest.importorskip("segment_anything")
+    monkeypatch.setattr(package, "SamAutomaticMaskGenerator", Generator)
+    filters = {"min_quality": 0.3, "min_stability": 0.6}
+    step = SamStep(checkpoint=checkpoint, prompts=prompts, points_per_side=2, **filters)
+    refined(step, plume, evidence)
+    (settings,) = made
+    assert (settings["pred_iou_thresh"], settings["stability_score_thresh"]) == (0.3, 0.6)
+    if prompts == "everything":
+        grid = [[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]]
+        assert settings["point_grids"][0].tolist() == grid
 
 
 def test_accepted_masks_change_the_scores(

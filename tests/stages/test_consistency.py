@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from doors import STAGES, Accident, Chain, Doors
 
-from weakseg.artifacts import load_run, read_json
+from weakseg.artifacts import FinishedRun, load_run, read_json
 from weakseg.models import build_classifier, load_weights
 from weakseg.stages.evidence import EvidenceReader, load_classifier
 from weakseg.stages.work import frames_of
@@ -71,11 +71,27 @@ def test_student_is_a_run_of_stage_1_of_its_own(finished: Path) -> None:
     assert student.report_path.exists()
 
 
-def test_masks_are_made_of_the_student_and_its_figures_are_told(finished: Path) -> None:
+def test_masks_are_made_of_the_student_and_its_figures_are_told(
+    chain: Chain, finished: Path
+) -> None:
     told = read_json(finished / "inputs.json")
     assert Path(told["stage1"]).name == "student"
     summary = read_json(finished / "summary.json")
     assert {"student/collapsed", "student/val/auroc"} <= set(summary)
+    student, teacher = load_run(finished / "student"), load_run(chain.run_of("stage1"))
+    probabilities = probabilities_of(load_run(finished))
+    assert probabilities == pytest.approx(seen_by(student), abs=1e-5)
+    assert probabilities != pytest.approx(seen_by(teacher), abs=1e-3)
+
+
+def probabilities_of(run: FinishedRun) -> dict[str, float]:
+    return {row["id"]: float(row["probability"]) for row in run.frames}
+
+
+def seen_by(run: FinishedRun) -> dict[str, float]:
+    """Give the probability of smoke of every frame as the CAMs of a stage-1 run tell it."""
+    evidence = EvidenceReader(run)
+    return {row["id"]: evidence(row["id"])[1] for row in run.frames}
 
 
 def test_every_step_tells_its_terms(finished: Path) -> None:
@@ -96,6 +112,15 @@ def test_the_students_cams_can_be_refined_by_another_run(
         "output=runs/stage2/again",
         cwd=chain.root,
     )
+    again = load_run(chain.root / "runs/stage2/again")
+    assert probabilities_of(again) == pytest.approx(
+        seen_by(load_run(finished / "student")), abs=1e-5
+    )
+    for pattern in ("scores/*.png", "masks/*.png"):
+        paths = sorted(finished.glob(pattern))
+        assert len(paths) == 16
+        for path in paths:
+            assert (again.path / path.relative_to(finished)).read_bytes() == path.read_bytes()
 
 
 def test_killed_and_started_again_it_ends_with_the_same_bytes(

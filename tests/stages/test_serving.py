@@ -19,6 +19,7 @@ from served import LIMITS, Served, send
 from weakseg import __version__
 from weakseg.data import read_frame
 from weakseg.errors import ArtifactError
+from weakseg.report import overlay
 from weakseg.stages.predictor import Predictor, load_predictor
 from weakseg.stages.serving.manual import manual_page
 from weakseg.stages.serving.ports import listen
@@ -68,10 +69,15 @@ def test_a_picture_comes_back_where_one_is_wanted(
     answer = send(served, picture, f"?wanted={wanted}")
     assert answer.headers["content-type"] == "image/png"
     found = np.array(Image.open(io.BytesIO(answer.content)))
-    expected = predictor(read_frame(tiny_folder / "scene0_0.png"))
-    assert found.shape[:2] == expected.mask.shape
-    if wanted == "scores":
-        np.testing.assert_array_equal(found, np.rint(expected.scores * 255).astype(np.uint8))
+    frame = read_frame(tiny_folder / "scene0_0.png")
+    expected = predictor(frame)
+    assert 0 < expected.share < 1
+    pictures = {
+        "mask": 255 * expected.mask,
+        "scores": np.rint(255 * expected.scores),
+        "overlay": overlay(frame, expected.mask),
+    }
+    np.testing.assert_array_equal(found, pictures[wanted])
 
 
 def test_the_threshold_of_a_request_counts(served: Served, picture: bytes) -> None:

@@ -112,10 +112,11 @@ def test_upload_ends_when_the_server_goes_away_meanwhile(
 ) -> None:
     offline(tmp_path / "runs", "a", "20260101_000000")
     (one,) = offline_runs(tmp_path / "runs")
-    program = tmp_path / "python"
+    program, process = tmp_path / "python", tmp_path / "process"
     program.write_text(
         f"""#!/bin/sh
-echo $$ > {tmp_path}/process
+echo $$ > {tmp_path}/started
+mv {tmp_path}/started {process}
 while [ ! -e {tmp_path}/enough ]; do sleep 0.02; done
 for word in "$@"; do case "$word" in *.wandb) : > "$word.synced" ;; esac; done
 """
@@ -125,6 +126,8 @@ for word in "$@"; do case "$word" in *.wandb) : > "$word.synced" ;; esac; done
     looks: list[bool] = []
 
     def look() -> None:
+        if not process.exists():
+            return  # The program has yet to begin.
         looks.append(answers or len(looks) == 1)  # One answer in between: it is patient again.
         if len(looks) == 8:
             (tmp_path / "enough").touch()
@@ -133,12 +136,14 @@ for word in "$@"; do case "$word" in *.wandb) : > "$word.synced" ;; esac; done
 
     if answers:
         upload(one, [], look=look, every=0.02)
+        assert len(looks) >= 8
+        assert offline_runs(tmp_path / "runs") == []
         return
     with pytest.raises(SyncFailed, match="runs/a: the server went away meanwhile; the same"):
         upload(one, [], look=look, every=0.1)
     assert looks == [False, True, False, False, False]
     with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "process").read_text()), 0)
+        os.kill(int(process.read_text()), 0)
     assert offline_runs(tmp_path / "runs") == [one]
 
 
